@@ -1,0 +1,1 @@
+"""Checks of a normalised document: what forbids publishing and execution, and what is worth a warning."""

@@ -1,0 +1,89 @@
+"""What is being checked: a document, the specs of its nodes, and what may be seen from where."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Final
+
+from contracts.expressions.regex import Regex
+from contracts.graph import Graph, build_graph, is_trigger
+from contracts.limits import DocumentLimits
+from contracts.model import Connection, ConnectionKind, Document, Fragment, Node
+from contracts.problems import Problem, pointer
+from contracts.specs import Catalogue, NodeSpec
+
+COMMON_NAMES: Final = frozenset(
+    ("input", "nodes", "trigger", "static", "workflow", "execution", "now")
+)
+TRIGGER_NAMES: Final = frozenset(("static", "workflow", "now"))
+"""A trigger's own expressions are evaluated before there is an execution."""
+
+CronCheck = Callable[[str], bool]
+
+
+class Subject:
+    """A document under validation, with what every check needs to know of it.
+
+    Of a fragment, which could be read in part only, nothing is said about how its nodes go together.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        catalogue: Catalogue,
+        *,
+        regex: Regex | None,
+        credentials: frozenset[str] | None,
+        cron_ok: CronCheck | None,
+        limits: DocumentLimits,
+    ) -> None:
+        self.document = document
+        self.catalogue = catalogue
+        self.regex = regex
+        self.credentials = credentials
+        self.cron_ok = cron_ok
+        self.limits = limits
+        self.is_whole = not isinstance(document, Fragment)
+        self.nodes = {node.id: node for node in document.nodes}
+        self.places = {node.id: place for place, node in enumerate(document.nodes)}
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph of the document, which must be whole."""
+        assert self.is_whole
+        return build_graph(self.document, self.catalogue)
+
+    @cached_property
+    def specs(self) -> dict[str, NodeSpec]:
+        """The spec of each node: of the version it pins, else the newest, if its type is known."""
+        found = {node.id: self._spec(node) for node in self.document.nodes}
+        return {node_id: spec for node_id, spec in found.items() if spec is not None}
+
+    def _spec(self, node: Node) -> NodeSpec | None:
+        pinned = self.catalogue.get(node.type, node.type_version)
+        return pinned or self.catalogue.get(node.type)
+
+    @cached_property
+    def main(self) -> list[tuple[int, Connection]]:
+        """The MAIN connections with their positions in the list."""
+        numbered = enumerate(self.document.connections)
+        return [(index, wire) for index, wire in numbered if wire.kind is ConnectionKind.MAIN]
+
+    @cached_property
+    def attachments(self) -> list[tuple[int, Connection]]:
+        """The attachments with their positions in the list."""
+        numbered = enumerate(self.document.connections)
+        return [(index, wire) for index, wire in numbered if wire.kind is not ConnectionKind.MAIN]
+
+    def names(self, node_id: str) -> frozenset[str]:
+        """Return the names that expressions of a node see, apart from a parameter's own scope."""
+        node = self.nodes.get(node_id)
+        if node is not None and is_trigger(node):
+            return TRIGGER_NAMES
+        if not self.is_whole or self.graph.loops[node_id]:
+            return COMMON_NAMES | {"loop"}
+        return COMMON_NAMES
+
+    def problem(self, node_id: str, place: str, code: str, message: str) -> Problem:
+        """Return a problem at a pointer inside a node: empty for the node itself."""
+        at = pointer("nodes", self.places[node_id]) + place
+        return Problem(at, code, message, node_id)

@@ -1,0 +1,1 @@
+"""Reading what was sent as a document: every accepted spelling becomes the normalised form."""

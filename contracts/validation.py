@@ -1,0 +1,85 @@
+"""Validation: everything that forbids publishing a document, or is worth a warning, at once.
+
+Problems of class S, which forbid saving, are found when a document is read (`contracts.document`);
+`examine` does both. Time is linear in the size of the document but for expressions, which have
+budgets of their own.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from contracts.checks.credentials import check_credentials
+from contracts.checks.flow import check_flow
+from contracts.checks.mappings import check_concurrency, check_mappings
+from contracts.checks.parameters import check_parameters
+from contracts.checks.subject import CronCheck, Subject
+from contracts.checks.wiring import check_wiring
+from contracts.document import DEFAULT_LIMITS, Reading, read_document
+from contracts.expressions.regex import Regex
+from contracts.limits import DocumentLimits
+from contracts.model import Document
+from contracts.problems import Problem
+from contracts.specs import Catalogue
+
+
+def validate(
+    document: Document,
+    catalogue: Catalogue,
+    *,
+    regex: Regex | None = None,
+    credentials: frozenset[str] | None = None,
+    cron_ok: CronCheck | None = None,
+    limits: DocumentLimits = DEFAULT_LIMITS,
+) -> tuple[Problem, ...]:
+    """Return all problems of a normalised document, with pointers into it.
+
+    `credentials` are the ids and names that exist; without them, as without a `regex` matcher or
+    `cron_ok`, what they would tell is not checked. Of a fragment only single nodes are judged.
+    """
+    subject = Subject(
+        document,
+        catalogue,
+        regex=regex,
+        credentials=credentials,
+        cron_ok=cron_ok,
+        limits=limits,
+    )
+    return tuple(_problems(subject))
+
+
+def examine(
+    raw: Any,
+    catalogue: Catalogue,
+    *,
+    regex: Regex | None = None,
+    credentials: frozenset[str] | None = None,
+    cron_ok: CronCheck | None = None,
+    limits: DocumentLimits = DEFAULT_LIMITS,
+) -> Reading:
+    """Read and validate a document: all its problems, with pointers into what was sent."""
+    reading = read_document(raw, catalogue, limits)
+    document = reading.document or reading.draft
+    if document is None:
+        return reading
+    found = validate(
+        document,
+        catalogue,
+        regex=regex,
+        credentials=credentials,
+        cron_ok=cron_ok,
+        limits=limits,
+    )
+    problems = (*reading.problems, *reading.located(found))
+    return msgspec.structs.replace(reading, problems=problems)
+
+
+def _problems(subject: Subject) -> Iterator[Problem]:
+    yield from check_parameters(subject)
+    yield from check_credentials(subject)
+    yield from check_concurrency(subject)
+    yield from check_mappings(subject)
+    if subject.is_whole:
+        yield from check_wiring(subject)
+        yield from check_flow(subject)

@@ -1,0 +1,114 @@
+-- The hot path of the scheduler: one statement commits many advances, and what it reads to make them.
+
+-- name: commit_batch
+-- Let the first committer of each version win, and write history and timers for the winners alone.
+-- The conditions `= any ($n)` repeat what the joins say: with them every plan looks rows up by key and in the order of the
+-- ids, also a plan that was made while the tables were empty. So batches that overlap never wait for each other in a circle.
+with advance as (
+    select *
+      from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::json[])
+        as advance (id, was, becomes, status, started_at, finished_at, failure)
+),
+winner as (
+       update workflow_executions as execution
+          set version     = advance.becomes,
+              status      = advance.status,
+              started_at  = coalesce(advance.started_at, execution.started_at),
+              finished_at = coalesce(advance.finished_at, execution.finished_at),
+              failure     = coalesce(advance.failure, execution.failure),
+              updated_at  = statement_timestamp()
+         from advance
+        where execution.id      = advance.id
+          and execution.id      = any ($1)
+          and execution.version = advance.was
+          and execution.status not in ('SUCCESS', 'ERROR', 'CANCELED')
+    returning execution.id
+),
+recorded as (
+    insert into history (execution_id, seq, at, kind, node_id, iteration, attempt, data)
+    select event.execution_id, event.seq, event.at, event.kind, event.node_id, event.iteration::integer[], event.attempt,
+           event.data
+      from unnest($8::uuid[], $9::integer[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::integer[],
+                  $15::json[])
+        as event (execution_id, seq, at, kind, node_id, iteration, attempt, data)
+      join winner on winner.id = event.execution_id
+),
+armed as (
+    insert into timers (execution_id, key, kind, node_id, iteration, due_at)
+    select timer.execution_id, timer.key, timer.kind, timer.node_id, timer.iteration::integer[], timer.due_at
+      from unnest($16::uuid[], $17::text[], $18::text[], $19::text[], $20::text[], $21::timestamptz[])
+        as timer (execution_id, key, kind, node_id, iteration, due_at)
+      join winner on winner.id = timer.execution_id
+        on conflict (execution_id, key) do update
+       set kind = excluded.kind, node_id = excluded.node_id, iteration = excluded.iteration, due_at = excluded.due_at
+),
+cleared as (
+    delete from timers
+     using unnest($22::uuid[], $23::text[]) as timer (execution_id, key)
+      join winner on winner.id = timer.execution_id
+     where timers.execution_id = timer.execution_id
+       and timers.execution_id = any ($22)
+       and timers.key          = timer.key
+),
+ended as (
+    delete from timers
+     using winner
+     where timers.execution_id = winner.id
+       and timers.execution_id = any ($24::uuid[])
+)
+select id from winner;
+
+-- name: load_executions
+-- Where executions stand.
+select id, user_id, workflow_id, version_id, status, version
+  from workflow_executions
+ where id = any ($1::uuid[]);
+
+-- name: load_histories
+-- What happened in executions up to a version, in order. Each is looked up by itself, in its own partition.
+  select event.execution_id, event.seq, event.at, event.kind, event.node_id, event.iteration, event.attempt, event.data
+    from unnest($1::uuid[], $2::bigint[]) as execution (id, version)
+   cross join lateral (
+           select *
+             from history
+            where history.execution_id = execution.id
+              and history.seq         <= execution.version
+         ) as event
+order by event.execution_id, event.seq;
+
+-- name: due_timers
+-- What is due in some partitions of the inbox, and the first timer after it. A partition is the last four bits of the id.
+(
+  select execution_id, key, kind, node_id, iteration, due_at, true as is_due
+    from timers
+   where due_at <= statement_timestamp()
+     and get_byte(uuid_send(execution_id), 15) & 15 = any ($1::integer[])
+order by due_at
+   limit $2
+)
+union all
+(
+  select execution_id, key, kind, node_id, iteration, due_at, false as is_due
+    from timers
+   where due_at > statement_timestamp()
+     and get_byte(uuid_send(execution_id), 15) & 15 = any ($1::integer[])
+order by due_at
+   limit 1
+);
+
+-- name: unfinished
+-- Executions of some partitions and statuses whose last commit is a while ago, by id.
+  select execution.id
+    from unnest($2::text[]) as wanted (status)
+   cross join lateral (
+           select id
+             from workflow_executions
+            where workflow_executions.status = wanted.status
+              and ($3::uuid is null or id > $3)
+              and get_byte(uuid_send(id), 15) & 15 = any ($1::integer[])
+              and updated_at <= statement_timestamp() - make_interval(secs => $5)
+         order by id
+            limit $4
+         ) as execution
+order by execution.id
+   limit $4;

@@ -1,0 +1,3 @@
+-- name: tell_time
+-- Tell the time on the database's clock.
+select clock_timestamp() as now;

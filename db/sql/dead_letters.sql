@@ -1,0 +1,29 @@
+-- Dead letters.
+
+-- name: add_dead_letters
+-- Keep messages as they came; one of a known id is left out.
+insert into dead_letters (id, user_id, source, reason, subject, headers, body, error, execution_id, node_id)
+     select *
+       from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bytea[], $8::text[],
+                   $9::uuid[], $10::text[])
+on conflict (id) do nothing;
+
+-- name: get_dead_letter
+-- One dead letter of a user, or of nobody.
+select *
+  from dead_letters
+ where user_id is not distinct from $1
+   and id = $2;
+
+-- name: page_dead_letters
+-- The dead letters of a user, or of nobody, newest first.
+  select *
+    from dead_letters
+   where user_id is not distinct from $1
+     and ($2::uuid is null or id < $2)
+     and ($4::text[] is null or source = any ($4))
+     and ($5::text[] is null or reason = any ($5))
+     and ($6::uuid[] is null or execution_id = any ($6))
+     and ($7::timestamptz is null or created_at < $7)
+order by id desc
+   limit $3;

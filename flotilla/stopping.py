@@ -1,0 +1,57 @@
+"""The life of one process: it runs until a signal asks it to stop, then drains; a second signal ends it at once."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+
+log: Final = structlog.get_logger()
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+Main = Callable[[asyncio.Event], Awaitable[None]]
+"""A process: returns once it has drained after the event was set."""
+
+
+def run_until_stopped(main: Main) -> None:
+    """Run a process on uvloop, where there is one, until it returns."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(main))
+
+
+async def _run(main: Main) -> None:
+    stop = asyncio.Event()
+    with stopping_on_signals(stop):
+        await main(stop)
+
+
+@contextmanager
+def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Within, the first SIGINT or SIGTERM sets `stop`, and the second ends the process; needs the main thread."""
+    loop = asyncio.get_running_loop()
+
+    def asked(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        log.info("stop_asked", signal=number.name)
+        stop.set()
+
+    for each in STOP_SIGNALS:
+        loop.add_signal_handler(each, asked, each)
+    try:
+        yield
+    finally:
+        for each in STOP_SIGNALS:
+            loop.remove_signal_handler(each)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop

@@ -1,0 +1,1 @@
+"""What the processes tell about themselves: logs, always, and traces, where somebody collects them."""

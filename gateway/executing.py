@@ -1,0 +1,229 @@
+"""Starting an execution by API."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+import db.executions
+import db.idempotency
+import db.versions
+import db.workflows
+from contracts.execution import fold
+from contracts.execution.plan import TRIGGER_FAMILY, start_trigger
+from contracts.history import Event, ExecutionCreated, TriggerNode
+from contracts.model import Document
+from contracts.statuses import Mode
+from db.executions import NewExecution
+from db.workflows import WorkflowRow
+from gateway.answers import Answer, created, ok
+from gateway.calls import Call
+from gateway.execution_reading import folded, read_row
+from gateway.execution_views import execution_of
+from gateway.executions import WaitQuery, ended
+from gateway.parameters import Number, Priority, Text, wrong
+from gateway.problems import ErrorEntry, Refused, invalid_request, unavailable
+from gateway.services import Gateway
+from gateway.versions import CompiledVersion
+from gateway.workflow_reading import draft_of, read_workflow
+from gateway.workflows import new_id
+
+REFERENCE: Final = "$payload"
+"""The lone key of a payload reference, which only the engine makes."""
+
+_REPLAYED: Final = (b"idempotent-replayed", b"true")
+_LONGEST_KEY: Final = 255
+
+
+class ExecuteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to execute, and with what. `trigger_data` and `input_data` are other names of `input`."""
+
+    input: Any | UnsetType = UNSET
+    trigger_data: Any | UnsetType = UNSET
+    input_data: Any | UnsetType = UNSET
+    trigger_node_id: Text | None = None
+    version: Number | Literal["draft"] | None = None
+    metadata: dict[Annotated[str, msgspec.Meta(max_length=255)], Any] = {}
+    priority: Priority | None = None
+
+
+async def execute_workflow(gateway: Gateway, call: Call[WaitQuery, ExecuteBody]) -> Answer:
+    """Commit a new execution; with `wait`, answer with its end if it comes in time."""
+    if not gateway.bus.is_connected:
+        raise unavailable("NATS")
+    workflow = await read_workflow(gateway.store, call.user_id, call.path["workflow_id"])
+    version = await _version(gateway, workflow, call.body.version)
+    new = _new_execution(gateway, call, workflow, version)
+    if not await gateway.starter.create(new):
+        return await _replayed(gateway, call, new)
+    call.facts["execution_id"] = new.id
+    if call.query.wait and (answer := await _final(gateway, call, new.id)):
+        return answer
+    state = fold.create(version.plan, new.id, Event(1, new.at, new.created))
+    return created(execution_of(state, version=version.number), _location(new.id), status=202)
+
+
+async def _version(
+    gateway: Gateway, workflow: WorkflowRow, asked: int | str | None
+) -> CompiledVersion:
+    """Return the version to execute: what is asked for, else the published one, else the draft."""
+    if isinstance(asked, int):
+        row = await db.versions.of_number(gateway.store, workflow.user_id, workflow.id, asked)
+        if row is None:
+            raise invalid_request(wrong("/version", f"There is no version {asked}."))
+        return await gateway.versions.by_id(row.id)
+    if asked is None and workflow.published_version_id is not None:
+        return await gateway.versions.by_id(workflow.published_version_id)
+    return await gateway.versions.by_id(await _snapshot(gateway, workflow))
+
+
+async def _snapshot(gateway: Gateway, workflow: WorkflowRow) -> str:
+    """Return the version that the draft is kept as. Raises Refused for a draft that cannot run."""
+    known = gateway.versions.snapshot(workflow.id, workflow.revision)
+    if known is not None:
+        return known
+    document = draft_of(workflow)
+    await gateway.documents.check_stored(document)
+    version_id = await db.workflows.snapshot(
+        gateway.store,
+        user_id=workflow.user_id,
+        workflow_id=workflow.id,
+        version_id=new_id(),
+        document=document,
+    )
+    gateway.versions.keep_snapshot(workflow.id, workflow.revision, version_id)
+    return version_id
+
+
+def _new_execution(
+    gateway: Gateway,
+    call: Call[WaitQuery, ExecuteBody],
+    workflow: WorkflowRow,
+    version: CompiledVersion,
+) -> NewExecution:
+    body, document = call.body, version.document
+    _check_metadata(body.metadata, gateway.settings.limits.metadata_bytes)
+    priority = document.settings.priority if body.priority is None else body.priority
+    key = _idempotency_key(call)
+    return NewExecution(
+        id=new_id(),
+        user_id=call.user_id,
+        workflow_id=workflow.id,
+        version_id=version.id,
+        mode=Mode.MANUAL,
+        priority=priority,
+        metadata=body.metadata,
+        created=ExecutionCreated(
+            workflow_id=workflow.id,
+            version_id=version.id,
+            user_id=call.user_id,
+            mode=Mode.MANUAL,
+            input=_input(body),
+            trigger=_trigger(document, body.trigger_node_id),
+            priority=priority,
+            metadata=body.metadata,
+            traceparent=call.trace.traceparent,
+        ),
+        at=datetime.now(UTC),
+        idempotency=None if key is None else (_route(call), key),
+        request_hash=b"" if key is None else _hash(body),
+    )
+
+
+def _input(body: ExecuteBody) -> msgspec.Raw:
+    given = {
+        name: value
+        for name in ("input", "trigger_data", "input_data")
+        if (value := getattr(body, name)) is not UNSET
+    }
+    if len(given) > 1:
+        names = " and ".join(f"`{name}`" for name in given)
+        raise invalid_request(wrong(f"/{list(given)[-1]}", f"{names} mean the same; send one."))
+    value = next(iter(given.values()), {})
+    encoded = msgspec.json.encode(value)
+    if REFERENCE.encode() in encoded and holds_reference(value):
+        raise invalid_request(
+            wrong(f"/{next(iter(given))}", f"`{REFERENCE}` alone in an object is the engine's.")
+        )
+    return msgspec.Raw(encoded)
+
+
+def holds_reference(value: Any) -> bool:
+    """Whether an object somewhere in a value has the form of a payload reference."""
+    stack = [value]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, Mapping):
+            if len(each) == 1 and REFERENCE in each:
+                return True
+            stack.extend(each.values())
+        elif isinstance(each, list):
+            stack.extend(each)
+    return False
+
+
+def _trigger(document: Document, asked: str | None) -> TriggerNode | None:
+    node = start_trigger(document) if asked is None else document.node(asked)
+    if asked is None:
+        return None if node is None else TriggerNode(node.id, node.type)
+    if node is None or node.disabled or not node.type.startswith(f"{TRIGGER_FAMILY}."):
+        message = f"The workflow has no enabled trigger `{asked:.100}`."
+        raise invalid_request(wrong("/trigger_node_id", message))
+    return TriggerNode(node.id, node.type)
+
+
+def _check_metadata(metadata: dict[str, Any], limit: int) -> None:
+    size = len(msgspec.json.encode(metadata)) if metadata else 0
+    if size > limit:
+        entry = ErrorEntry("/metadata", "limit_exceeded", f"{size} bytes; the limit is {limit}.")
+        raise Refused("limit_exceeded", entry.message, errors=(entry,))
+
+
+async def _final(
+    gateway: Gateway, call: Call[WaitQuery, ExecuteBody], execution_id: str
+) -> Answer | None:
+    row = await read_row(gateway.store, call.user_id, execution_id)
+    over = await ended(gateway, row, call.query.wait)
+    return None if over is None else ok((await folded(gateway, over)).view)
+
+
+async def _replayed(
+    gateway: Gateway, call: Call[WaitQuery, ExecuteBody], new: NewExecution
+) -> Answer:
+    """Answer a repeated request with the execution that the first one started."""
+    assert new.idempotency is not None, "a fresh id is never taken"
+    first = await db.idempotency.find(gateway.store, call.user_id, *new.idempotency)
+    if first is None or first.resource_id is None:
+        raise Refused("idempotency_in_progress", "Repeat the request in a moment.", retry_after=1)
+    if first.request_hash != new.request_hash:
+        raise Refused(
+            "idempotency_key_reused", "This key came with another body before. Use a new key."
+        )
+    call.facts["execution_id"] = first.resource_id
+    row = await read_row(gateway.store, call.user_id, first.resource_id)
+    if call.query.wait and (over := await ended(gateway, row, call.query.wait)):
+        return ok((await folded(gateway, over)).view, headers=(_REPLAYED,))
+    view = (await folded(gateway, row)).view
+    return created(view, _location(row.id), status=202, headers=(_REPLAYED,))
+
+
+def _idempotency_key(call: Call[Any, Any]) -> str | None:
+    key = call.header(b"idempotency-key")
+    if key is not None and not (1 <= len(key) <= _LONGEST_KEY and key.isprintable()):
+        raise Refused("malformed_request", "Idempotency-Key has 1 to 255 printable characters.")
+    return key
+
+
+def _route(call: Call[Any, Any]) -> str:
+    return f"POST /v1/workflows/{call.path['workflow_id']}/execute"
+
+
+def _hash(body: ExecuteBody) -> bytes:
+    return hashlib.sha256(msgspec.json.encode(body, order="deterministic")).digest()
+
+
+def _location(execution_id: str) -> str:
+    return f"/v1/executions/{execution_id}"

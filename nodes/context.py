@@ -1,0 +1,178 @@
+"""What a handler sees of the world: its Context; and what it answers: Outputs or a Failure."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from contracts.expressions import interpreter, templates
+from contracts.expressions.budget import Limits
+from contracts.expressions.regex import Regex
+from contracts.failures import Failure, FailureKind
+from contracts.history import MaybeRaw
+from contracts.ids import Iteration, idempotency_key
+from contracts.inputs import Arrival, Named, Scope
+from contracts.messages import Task, TaskExecution, TaskNode
+from nodes.answers import Answer, Failed, Outputs
+from nodes.attempt_log import AttemptLog
+from nodes.http_client import HttpCalls, HttpClient
+
+__all__ = ["Answer", "Arrival", "Clock", "Context", "Failed", "Failure", "FailureKind", "Outputs"]
+
+
+class Clock:
+    """Real time, for measuring and pausing only: what must be the same on every attempt is `context.now`."""
+
+    def now(self) -> datetime:
+        """Return the instant, aware, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that only ever grow."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause; a cancel or the deadline interrupts."""
+        await asyncio.sleep(seconds)
+
+
+class Services(msgspec.Struct, frozen=True):
+    """What all attempts of a worker share."""
+
+    http: HttpClient
+    limits: Limits
+    regex: Regex
+    clock: Clock
+
+
+Progress = Callable[[str, float | None], None]
+"""Takes a message and perhaps a percentage of 0 to 100."""
+
+
+class Context:
+    """What one attempt knows and may use.
+
+    `input` is the assembled input, `node` and `execution` tell where the attempt belongs, `now` is the
+    instant at which the node run became ready: the same for all its attempts.
+    """
+
+    __slots__ = (
+        "_arrived", "_http", "_log", "_names", "_progress", "_scope", "_services", "_started_at",
+        "attempt", "execution", "input", "iteration", "node", "now", "traceparent",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        services: Services,
+        node: TaskNode,
+        execution: TaskExecution,
+        task: Task,
+        *,
+        scope: Scope,
+        arrived: Sequence[Arrival],
+        value: Any,
+        started_at: datetime,
+        progress: Progress,
+        traceparent: str | None = None,
+    ) -> None:
+        self.node = node
+        self.execution = execution
+        self.iteration: Iteration = task.iteration
+        self.attempt = task.attempt
+        self.now = task.now
+        self.input = value
+        self.traceparent = traceparent
+        self._services = services
+        self._scope = scope
+        self._names: Named | None = None
+        self._arrived = arrived
+        self._started_at = started_at
+        self._progress = progress
+        self._http: HttpCalls | None = None
+        self._log: AttemptLog | None = None
+
+    @property
+    def ports(self) -> dict[str, list[Arrival]]:
+        """What arrived, per input port, in the order of the connections."""
+        ports: dict[str, list[Arrival]] = {}
+        for each in self._arrived:
+            ports.setdefault(each.port, []).append(each)
+        return ports
+
+    @property
+    def deadline(self) -> datetime:
+        """The instant at which this attempt times out."""
+        return self._started_at + timedelta(seconds=self.node.timeout)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key to hand on to whatever takes one: the same for all attempts of this node run."""
+        return idempotency_key(self.execution.id, self.node.id, self.iteration)
+
+    @property
+    def clock(self) -> Clock:
+        """Real time."""
+        return self._services.clock
+
+    @property
+    def http(self) -> HttpCalls:
+        """The guarded way out: see `nodes.http_client`."""
+        if self._http is None:
+            self._http = HttpCalls(self._services.http, self.idempotency_key, self.traceparent)
+        return self._http
+
+    @property
+    def log(self) -> AttemptLog:
+        """The log of this attempt."""
+        if self._log is None:
+            self._log = AttemptLog(self._log_names(), self._services.clock.now)
+        return self._log
+
+    @property
+    def logs(self) -> MaybeRaw:
+        """What was logged so far, for the result."""
+        return UNSET if self._log is None else self._log.collected()
+
+    def evaluate(self, source: str, **names: Any) -> Any:
+        """Return the value of an `expr` parameter. Raises ExpressionError.
+
+        It sees the node's scope and `names`; every call has a budget of its own.
+        """
+        services = self._services
+        return interpreter.evaluate(source, self._seen(names), services.limits, services.regex)
+
+    def evaluate_text(self, source: str, **names: Any) -> str:
+        """Return the text of an expression's value. Raises ExpressionError."""
+        services = self._services
+        return interpreter.evaluate_text(source, self._seen(names), services.limits, services.regex)
+
+    def condition(self, source: str, **names: Any) -> bool:
+        """Return what a condition says; anything but true or false is an ExpressionError."""
+        services = self._services
+        return interpreter.condition(source, self._seen(names), services.limits, services.regex)
+
+    def render(self, value: Any, **names: Any) -> Any:
+        """Return a structure with its templates rendered, for those inside an `expr` parameter."""
+        services = self._services
+        return templates.render(value, self._seen(names), services.limits, services.regex)
+
+    def progress(self, message: str, percent: float | None = None) -> None:
+        """Show how far the work is, to whoever watches now; at most four a second get through."""
+        self._progress(message, percent)
+
+    def _seen(self, names: Mapping[str, Any]) -> Named:
+        if self._names is None:
+            self._names = Named(self._scope, {"input": self.input})
+        return Named(self._names, names) if names else self._names
+
+    def _log_names(self) -> dict[str, Any]:
+        return {
+            "execution_id": self.execution.id,
+            "node_id": self.node.id,
+            "node_type": self.node.type,
+            "attempt": self.attempt,
+        }

@@ -1,0 +1,1 @@
+"""The process that advances executions: a thin shell around the pure decisions of `scheduler.core`."""

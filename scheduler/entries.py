@@ -1,0 +1,43 @@
+"""What waits to be handled by the loop: an input for an execution, with what it takes to answer it."""
+
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+from msgspec import UNSET
+
+from contracts.history import MaybeRaw
+from scheduler.core.decision import Input
+
+
+class Handed(Protocol):
+    """A message of the bus that must be acknowledged once its effect is committed."""
+
+    @property
+    def num_delivered(self) -> int:
+        """How often it was delivered, this time included."""
+
+    async def ack(self) -> None:
+        """Take it off the stream."""
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """One input for one execution.
+
+    Without `given` the execution is healed: started if it has not been, else its outstanding tasks
+    are published again. `created` lets a new execution be
+    folded without a read. `reply_to` is the core subject that waits for the outcome.
+    """
+
+    execution_id: str
+    given: Input | None = None
+    created: MaybeRaw = UNSET
+    created_at: datetime | None = None
+    message: Handed | None = None
+    reply_to: str | None = None
+    retries: int = 0
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether an earlier delivery may have been committed without its tasks being published."""
+        return self.message is not None and self.message.num_delivered > 1

@@ -1,0 +1,311 @@
+"""The scheduler's process: who feeds the loop, who keeps leases, and how it all stops.
+
+Every background task belongs to one TaskGroup and takes the process down loudly if it dies. Stopping is
+in order: nothing new is taken, what was taken is committed and published, leases are given up.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final
+
+import msgspec
+import structlog
+
+from bus import provision, services
+from bus.client import Bus, CoreMessage
+from bus.message import Message
+from bus.publisher import Outgoing, Publisher
+from bus.pull import Arrivals, Pull
+from contracts import subjects
+from contracts.expressions.regex import Regex
+from contracts.messages import StartExecution, encode
+from db import node_types, secrets
+from db.advances import AdvanceSession
+from db.clock import DatabaseClock
+from db.errors import StoreError
+from db.executions import NewExecution
+from db.store import Store
+from scheduler.dead_letters import Advisories, Letters, letter_of
+from scheduler.entries import Entry
+from scheduler.executions import Executions, Plans
+from scheduler.fleets import Fleets
+from scheduler.inbox import Inbox
+from scheduler.intake import Intake
+from scheduler.loop import Loop
+from scheduler.partitions import Partitions
+from scheduler.purges import Purges
+from scheduler.sweeper import Sweeper
+from scheduler.timers import Timers
+from scheduler.tokens import SECRET_BYTES, SECRET_NAME, Tokens
+from scheduler.triggers import Triggers
+
+log: Final = structlog.get_logger()
+
+READ_BATCH: Final = 500
+CLOCK_PERIOD_S: Final = 30.0
+ENVELOPE_BYTES: Final = 16_384
+"""Room that a message keeps for subject, headers and protocol."""
+
+
+class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scheduler needs to run; `drain_seconds` bounds the orderly stop."""
+
+    database_url: str
+    nats_url: str
+    nats_creds: str | None = None
+    default_namespace: str | None = None
+    drain_seconds: float = 30
+    scheduler_id: str | None = None
+    version: str = "0.1.0"
+
+
+async def run_scheduler(
+    settings: SchedulerSettings,
+    *,
+    regex: Regex,
+    stop: asyncio.Event,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Run until `stop` is set, then drain; `ready` is set once streams are there and leases were asked for.
+
+    Raises what the store or the bus say if they cannot be reached at the start.
+    """
+    scheduler_id = settings.scheduler_id or f"{socket.gethostname()}-{os.getpid()}"
+    async with AsyncExitStack() as stack:
+        store = await Store.open(settings.database_url)
+        stack.push_async_callback(store.close)
+        bus = await stack.enter_async_context(
+            await Bus.connect(
+                settings.nats_url, name=f"scheduler {scheduler_id}", credentials=settings.nats_creds
+            )
+        )
+        scheduler = await Scheduler.make(settings, scheduler_id, store, bus, regex, stack)
+        await scheduler.run(stop, ready or asyncio.Event())
+
+
+class Scheduler:
+    """Everything that one scheduler process runs."""
+
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        scheduler_id: str,
+        *,
+        store: Store,
+        bus: Bus,
+        publisher: Publisher,
+        session: AdvanceSession,
+        clock: DatabaseClock,
+        tokens: Tokens,
+        regex: Regex,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._bus = bus
+        self._publisher = publisher
+        self._clock = clock
+        self._arrivals = Arrivals()
+        self._pulls: dict[int, Pull] = {}
+        self._plans = Plans(store)
+        self._letters = Letters(store)
+        self._intake = Intake()
+        self._inbox = Inbox(self._intake, tokens, self._letters)
+        self._sweeper = Sweeper(store, self._intake)
+        self._partitions = Partitions(store, scheduler_id, self._own)
+        self._timers = Timers(store, clock, self._intake, lambda: self._partitions.owned)
+        self._advisories = Advisories(bus, self._intake, self._letters)
+        self._purges = Purges(bus)
+        self._fleets = Fleets(store, announced=self._announced)
+        self._triggers = Triggers(
+            store,
+            self._letters,
+            self._plans,
+            start=self._start_all,
+            default_namespace=settings.default_namespace,
+            regex=regex,
+        )
+        self.loop = Loop(
+            intake=self._intake,
+            executions=Executions(store, self._plans),
+            session=session,
+            publisher=publisher,
+            publish=bus.publish,
+            tokens=tokens,
+            now=clock.now,
+            max_payload=lambda: bus.max_payload - ENVELOPE_BYTES,
+            regex=regex,
+            bury=self._bury,
+            purge=self._purges.add,
+        )
+
+    @classmethod
+    async def make(
+        cls,
+        settings: SchedulerSettings,
+        scheduler_id: str,
+        store: Store,
+        bus: Bus,
+        regex: Regex,
+        stack: AsyncExitStack,
+    ) -> "Scheduler":
+        """Connect what a scheduler holds besides store and bus, and make the streams."""
+        secret = await secrets.get_or_create(store, SECRET_NAME, os.urandom(SECRET_BYTES))
+        session = await AdvanceSession.open(store)
+        stack.push_async_callback(session.close)
+        await provision.ensure(bus, [spec.type for spec in await node_types.load(store)])
+        return cls(
+            settings,
+            scheduler_id,
+            store=store,
+            bus=bus,
+            publisher=await stack.enter_async_context(Publisher(bus)),
+            session=session,
+            clock=await DatabaseClock.measured(store),
+            tokens=Tokens(secret),
+            regex=regex,
+        )
+
+    async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
+        """Run until `stop` is set, then let the loop finish what it has."""
+        await self._bus.subscribe(f"{subjects.HEARTBEAT_PREFIX}.*", self._on_heartbeat)
+        await self._bus.subscribe(subjects.ANNOUNCE, self._on_announcement, queue="schedulers")
+        service = services.Service(
+            self._bus,
+            name="flotilla-scheduler",
+            version=self._settings.version,
+            description="Advances executions",
+        )
+        async with AsyncExitStack() as stack, service, asyncio.TaskGroup() as group:
+            triggers = await stack.enter_async_context(self._pull_of(subjects.TRIGGERS))
+            advisories = await stack.enter_async_context(self._pull_of(subjects.ADVISORIES))
+            looping = group.create_task(self.loop.run(), name="loop")
+            background = [
+                group.create_task(each, name=name)
+                for name, each in {
+                    "read": self._read(),
+                    "partitions": self._partitions.run(),
+                    "timers": self._timers.run(),
+                    "sweeper": self._sweeper.run(),
+                    "letters": self._letters.run(),
+                    "purges": self._purges.run(),
+                    "fleets": self._fleets.run(),
+                    "clock": self._keep_time(),
+                    "triggers": self._triggers.run(triggers),
+                    "advisories": self._read_advisories(advisories),
+                    "bus": self._bus.lost(),
+                }.items()
+            ]
+            await self._partitions.first_look()
+            ready.set()
+            log.info("scheduler_started")
+            await stop.wait()
+            log.info("scheduler_draining", waiting=len(self._intake))
+            await self._drain(background, looping)
+        log.info("scheduler_stopped")
+
+    async def _drain(
+        self, background: Sequence[asyncio.Task[None]], looping: asyncio.Task[None]
+    ) -> None:
+        """Stop taking, finish what was taken, and give the partitions up."""
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
+        for pull in self._pulls.values():
+            await pull.stop()
+        self._intake.close()
+        await asyncio.wait([looping], timeout=self._settings.drain_seconds)
+        looping.cancel()
+        try:
+            await self._partitions.release()
+        except StoreError as error:
+            log.warning("leases_not_released", error=str(error))
+
+    # --- what feeds the loop -------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Hand every message of the inbox to the loop, no faster than it can follow."""
+        while True:
+            await self._intake.room()
+            for message in await self._arrivals.take(READ_BATCH):
+                await self._inbox.receive(message)
+
+    async def _read_advisories(self, pull: Pull) -> None:
+        while True:
+            for message in await pull.take(READ_BATCH):
+                await self._advisories.receive(message)
+
+    async def _start_all(self, created: Sequence[NewExecution]) -> None:
+        """Tell the owners of new executions to start them; a lost word is made good by the sweeper."""
+        await self._publisher.publish_all(
+            Outgoing(
+                subjects.command("start", each.id),
+                encode(
+                    StartExecution(
+                        execution_id=each.id,
+                        created=msgspec.Raw(encode(each.created)),
+                        created_at=each.at,
+                    )
+                ),
+            )
+            for each in created
+        )
+
+    def _bury(self, entry: Entry, error: Exception) -> None:
+        """Keep what the loop can never handle as a dead letter."""
+        if isinstance(entry.message, Message):
+            letter = letter_of(entry.message, "COMMAND", "UNREADABLE", repr(error))
+            if subjects.is_result(entry.message.subject):
+                letter = msgspec.structs.replace(letter, source="RESULT")
+            self._letters.add(letter, entry.message)
+
+    async def _on_heartbeat(self, message: CoreMessage) -> None:
+        self._fleets.heartbeat(message.data)
+
+    async def _on_announcement(self, message: CoreMessage) -> None:
+        await message.respond(await self._fleets.announcement(message.data))
+
+    async def _announced(self, types: tuple[str, ...]) -> None:
+        self._plans.forget_catalogue()
+        await provision.ensure_task_consumers(self._bus, types)
+
+    # --- what is owned -------------------------------------------------------------------------
+
+    async def _own(self, partitions: frozenset[int]) -> None:
+        """Pull the inbox of exactly these partitions, and sweep those that are new."""
+        for partition in self._pulls.keys() - partitions:
+            await self._pulls.pop(partition).stop()
+        for partition in sorted(partitions - self._pulls.keys()):
+            pull = Pull(
+                self._bus,
+                subjects.INBOX,
+                subjects.inbox_consumer(partition),
+                arrivals=self._arrivals,
+                on_missing=self._provision,
+            )
+            self._pulls[partition] = await pull.__aenter__()
+        self._sweeper.own(partitions)
+
+    def _pull_of(self, stream: str) -> Pull:
+        consumers = {
+            subjects.TRIGGERS: subjects.TRIGGER_CONSUMER,
+            subjects.ADVISORIES: subjects.ADVISORY_CONSUMER,
+        }
+        return Pull(self._bus, stream, consumers[stream], on_missing=self._provision)
+
+    async def _provision(self) -> None:
+        """Make the streams anew: NATS lost its store. What they held is outstanding in PostgreSQL."""
+        specs = await node_types.load(self._store)
+        await provision.ensure(self._bus, [spec.type for spec in specs])
+        self._sweeper.sweep_all()
+
+    async def _keep_time(self) -> None:
+        """Follow the database's clock."""
+        while True:
+            await asyncio.sleep(CLOCK_PERIOD_S)
+            try:
+                await self._clock.refresh()
+            except StoreError as error:
+                log.warning("clock_not_refreshed", error=str(error))

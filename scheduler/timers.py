@@ -1,0 +1,64 @@
+"""Durable timers: rows that come due by the database's clock, handed to the loop one by one.
+
+A timer is cleared by the commit that takes it, so it fires once whoever reads it how often.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Final
+
+import structlog
+
+from db import advances
+from db.clock import DatabaseClock
+from db.errors import StoreError
+from db.store import Store
+from scheduler.core.decision import TimerDue
+from scheduler.entries import Entry
+from scheduler.intake import Intake
+
+log: Final = structlog.get_logger()
+
+LIMIT: Final = 1_000
+LONGEST_PAUSE_S: Final = 1.0
+SHORTEST_PAUSE_S: Final = 0.01
+
+
+class Timers:
+    """Looks for due timers of the partitions that this scheduler owns."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: DatabaseClock,
+        intake: Intake,
+        owned: Callable[[], Collection[int]],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._intake = intake
+        self._owned = owned
+
+    async def run(self) -> None:
+        """Hand out due timers until canceled; sleeps until the next one, at most a second."""
+        while True:
+            try:
+                pause = await self.look()
+            except StoreError as error:
+                log.warning("timers_wait", error=str(error))
+                pause = LONGEST_PAUSE_S
+            await asyncio.sleep(pause)
+
+    async def look(self) -> float:
+        """Hand out what is due and return the seconds until it is worth looking again."""
+        partitions = sorted(self._owned())
+        if not partitions:
+            return LONGEST_PAUSE_S
+        due, next_due = await advances.due_timers(self._store, partitions, LIMIT)
+        for row in due:
+            given = TimerDue(row.key, row.kind, row.node_id, tuple(row.iteration or ()))
+            self._intake.put(Entry(execution_id=row.execution_id, given=given))
+        if next_due is None:
+            return LONGEST_PAUSE_S
+        until = (next_due - self._clock.now()).total_seconds()
+        return min(max(until, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)

@@ -1,0 +1,215 @@
+"""Trigger events: a message on `flotilla.trigger.<name>` starts the workflows whose pattern fits.
+
+Each start happens once: the execution's id derives from the stored message, and a `Nats-Msg-Id` is
+remembered for a day per namespace, subject and trigger. The message is acknowledged after the commit.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from bus.message import Message
+from bus.pull import Pull
+from contracts import subjects
+from contracts.execution.plan import Plan
+from contracts.expressions.budget import DEFAULT_LIMITS
+from contracts.expressions.errors import ExpressionError
+from contracts.expressions.interpreter import condition
+from contracts.expressions.regex import Regex
+from contracts.history import ExecutionCreated, TriggerNode
+from contracts.ids import derived_uuid7, is_uuid
+from contracts.messages import encode
+from contracts.statuses import Mode
+from contracts.strict_json import MalformedJson, read_json
+from contracts.times import rfc3339
+from db import executions, triggers
+from db.errors import StoreError
+from db.executions import NewExecution
+from db.store import Store
+from db.triggers import ArmedTrigger
+from scheduler.dead_letters import Letters, letter_of
+from scheduler.executions import Plans
+
+log: Final = structlog.get_logger()
+
+BATCH: Final = 200
+STORE_PAUSE_S: Final = 1.0
+EVENT_TRIGGER: Final = "TRIGGER.EVENT"
+MAX_NAME_TOKENS: Final = 16
+
+Start = Callable[[Sequence[NewExecution]], Awaitable[None]]
+
+
+class Occurrence(msgspec.Struct, frozen=True):
+    """A trigger event that was read: whose it is and what it says."""
+
+    message: Message
+    namespace: str
+    name: str
+    at: datetime
+    data: dict[str, Any]
+
+
+class Triggers:
+    """Starts executions for trigger events. `start` tells the owners of new executions to go on."""
+
+    def __init__(
+        self,
+        store: Store,
+        letters: Letters,
+        plans: Plans,
+        *,
+        start: Start,
+        default_namespace: str | None,
+        regex: Regex,
+    ) -> None:
+        self._store = store
+        self._letters = letters
+        self._plans = plans
+        self._start = start
+        self._default_namespace = default_namespace
+        self._regex = regex
+        self.unmatched = 0
+        self.filtered = 0
+
+    async def run(self, pull: Pull) -> None:
+        """Take events until canceled; while the store is away they wait in the stream."""
+        while True:
+            batch = await pull.take(BATCH)
+            while True:
+                try:
+                    await self.handle(batch)
+                except StoreError as error:
+                    log.warning("triggers_wait", error=str(error))
+                    await asyncio.sleep(STORE_PAUSE_S)
+                else:
+                    break
+
+    async def handle(self, batch: Sequence[Message]) -> None:
+        """Start what a batch of events calls for, in one commit, and acknowledge it."""
+        occurrences = [each for message in batch if (each := self._read(message)) is not None]
+        if not occurrences:
+            return
+        namespaces = {each.namespace for each in occurrences}
+        armed = await triggers.armed(self._store, sorted(namespaces))
+        new = [
+            new_execution(occurrence, trigger)
+            for occurrence in occurrences
+            for trigger in await self._fitting(occurrence, armed)
+        ]
+        created = await executions.create(self._store, new) if new else frozenset()
+        await self._start([each for each in new if each.id in created])
+        for occurrence in occurrences:
+            await occurrence.message.ack()
+
+    def _read(self, message: Message) -> Occurrence | None:
+        """Read an event; one that has no owner or no readable name becomes a dead letter."""
+        headers = message.headers or {}
+        namespace = headers.get(subjects.NAMESPACE_HEADER) or self._default_namespace
+        if namespace is None or not is_uuid(namespace):
+            error = (
+                f"the header {subjects.NAMESPACE_HEADER} names no namespace and no "
+                "DEFAULT_NAMESPACE is set; send the id of the user whose workflows to start"
+            )
+            self._letters.add(letter_of(message, "TRIGGER", "NO_NAMESPACE", error), message)
+            return None
+        name = message.subject.removeprefix(f"{subjects.TRIGGER_PREFIX}.")
+        if len(name.split(".")) > MAX_NAME_TOKENS:
+            error = f"the trigger's name has more than {MAX_NAME_TOKENS} tokens"
+            self._letters.add(letter_of(message, "TRIGGER", "UNREADABLE", error), message)
+            return None
+        data = {
+            "subject": name,
+            "data": _body(message.data),
+            "headers": dict(headers),
+            "received_at": rfc3339(message.timestamp),
+        }
+        if message_id := headers.get(subjects.MESSAGE_ID_HEADER):
+            data["message_id"] = message_id
+        return Occurrence(message, namespace, name, message.timestamp, data)
+
+    async def _fitting(
+        self, occurrence: Occurrence, armed: Iterable[ArmedTrigger]
+    ) -> list[ArmedTrigger]:
+        """Return the triggers of the event's namespace whose pattern fits and whose filter passes it."""
+        fitting = [
+            each
+            for each in armed
+            if each.user_id == occurrence.namespace
+            and subjects.trigger_matches(each.subject, occurrence.name)
+        ]
+        if not fitting:
+            self.unmatched += 1
+        return [each for each in fitting if await self._passes(each, occurrence)]
+
+    async def _passes(self, trigger: ArmedTrigger, occurrence: Occurrence) -> bool:
+        """Whether the trigger's filter lets the event through; a failing filter starts nothing."""
+        if trigger.filter is None:
+            return True
+        plan = await self._plans.load(trigger.version_id)
+        scope = {"message": occurrence.data, "now": occurrence.at, **_workflow_scope(trigger, plan)}
+        try:
+            passes = condition(trigger.filter, scope, DEFAULT_LIMITS, self._regex)
+        except ExpressionError as error:
+            log.warning(
+                "trigger_filter_failed",
+                workflow_id=trigger.workflow_id,
+                node_id=trigger.node_id,
+                error=str(error),
+            )
+            passes = False
+        self.filtered += not passes
+        return passes
+
+
+def _workflow_scope(trigger: ArmedTrigger, plan: Plan | None) -> dict[str, Any]:
+    """Return what a filter sees of its workflow version."""
+    if plan is None:
+        return {}
+    document = plan.document
+    workflow = {
+        "id": trigger.workflow_id,
+        "name": document.name,
+        "version": plan.version,
+        "timezone": document.settings.timezone,
+    }
+    return {"static": document.static_data, "workflow": workflow}
+
+
+def new_execution(occurrence: Occurrence, trigger: ArmedTrigger) -> NewExecution:
+    """Return the execution that an event starts; the same message always gives the same id."""
+    key = f"{occurrence.message.stream_seq}:{trigger.workflow_id}:{trigger.node_id}"
+    message_id = occurrence.data.get("message_id")
+    route = f"trigger:{occurrence.name}:{trigger.workflow_id}:{trigger.node_id}"
+    return NewExecution(
+        id=derived_uuid7(occurrence.at, key),
+        user_id=trigger.user_id,
+        workflow_id=trigger.workflow_id,
+        version_id=trigger.version_id,
+        mode=Mode.TRIGGER,
+        priority=0,
+        metadata={},
+        created=ExecutionCreated(
+            workflow_id=trigger.workflow_id,
+            version_id=trigger.version_id,
+            user_id=trigger.user_id,
+            mode=Mode.TRIGGER,
+            input=msgspec.Raw(encode(occurrence.data)),
+            trigger=TriggerNode(trigger.node_id, EVENT_TRIGGER),
+            traceparent=occurrence.data["headers"].get(subjects.TRACEPARENT_HEADER),
+        ),
+        at=occurrence.at,
+        idempotency=(route, message_id) if message_id else None,
+    )
+
+
+def _body(data: bytes) -> Any:
+    """Return a message's body: parsed JSON, else its text."""
+    try:
+        return read_json(data)
+    except MalformedJson:
+        return data.decode("utf-8", errors="replace").replace("\x00", "\ufffd")

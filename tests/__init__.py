@@ -1,0 +1,1 @@
+"""Tests of Flotilla, in folders named after what they test."""

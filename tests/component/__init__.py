@@ -1,0 +1,1 @@
+"""One package at a time against real servers."""

@@ -1,0 +1,1 @@
+"""The package `bus` against a real NATS server."""

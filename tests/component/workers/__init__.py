@@ -1,0 +1,1 @@
+"""The worker process against a real NATS server."""

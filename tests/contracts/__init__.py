@@ -1,0 +1,1 @@
+"""Tests of the contracts package, a folder or module per part."""

@@ -1,0 +1,1 @@
+"""The decision core: no server, no clock, no chance."""

@@ -1,0 +1,1 @@
+"""Node types: every one through the same conformance cases, and cases of its own."""

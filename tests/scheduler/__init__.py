@@ -1,0 +1,1 @@
+"""The scheduler around its core, part by part, without servers."""

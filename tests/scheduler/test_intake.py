@@ -1,0 +1,57 @@
+"""The intake hands out what is there, and lets those who can wait do so."""
+
+import asyncio
+
+from scheduler.entries import Entry
+from scheduler.intake import MOST_WAITING, Intake
+
+
+def entry(number: int) -> Entry:
+    """Return an entry to tell apart."""
+    return Entry(execution_id=str(number))
+
+
+async def test_everything_that_queued_is_handed_out_at_once_up_to_the_limit() -> None:
+    intake = Intake()
+    for number in range(5):
+        intake.put(entry(number))
+
+    taken = await intake.take(3)
+
+    assert [each.execution_id for each in taken] == ["0", "1", "2"]
+    assert len(intake) == 2
+
+
+async def test_taking_waits_for_the_first_entry() -> None:
+    intake = Intake()
+    taking = asyncio.create_task(intake.take(10))
+    await asyncio.sleep(0)
+    assert not taking.done()
+
+    intake.put(entry(1))
+
+    async with asyncio.timeout(5):
+        assert len(await taking) == 1
+
+
+async def test_after_closing_what_is_left_is_handed_out_and_then_nothing() -> None:
+    intake = Intake()
+    intake.put(entry(1))
+    intake.close()
+
+    assert len(await intake.take(10)) == 1
+    assert await intake.take(10) == []
+
+
+async def test_there_is_no_room_until_the_loop_has_caught_up() -> None:
+    intake = Intake()
+    for number in range(MOST_WAITING):
+        intake.put(entry(number))
+    waiting = asyncio.create_task(intake.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    await intake.take(1)
+
+    async with asyncio.timeout(5):
+        await waiting

@@ -1,0 +1,225 @@
+"""A gateway behind a real port, and a stand-in for the scheduler that commits what a test tells it to."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from bus.client import Bus, CoreMessage
+from contracts import messages, subjects
+from contracts.history import (
+    KIND_OF,
+    EventData,
+    EventMessage,
+    ExecutionCanceled,
+    ExecutionStarted,
+    ExecutionSucceeded,
+    NodeRunRef,
+    NodeSucceeded,
+    encode_data,
+)
+from contracts.messages import CancelExecution, CommandAnswer, StartExecution
+from contracts.statuses import ExecutionStatus
+from db.advances import Advance, AdvanceSession
+from db.store import Store
+from gateway.app import GatewayApp
+from gateway.server import serve
+from gateway.settings import GatewaySettings
+
+TOKEN = "dev-token-of-these-tests"
+USER = "019a0000-0000-7000-8000-0000000000aa"
+STRANGER = "019a0000-0000-7000-8000-0000000000bb"
+
+HELLO: dict[str, Any] = {
+    "name": "Hello",
+    "nodes": [
+        {"id": "start", "type": "TRIGGER.MANUAL"},
+        {"id": "hello", "type": "FLOW.NOOP", "parameters": {"data": "{{ input.name }}"}},
+    ],
+    "connections": [{"from": "start", "to": "hello"}],
+}
+
+_STATUS_AFTER = {
+    "execution_succeeded": ExecutionStatus.SUCCESS,
+    "execution_failed": ExecutionStatus.ERROR,
+    "execution_canceled": ExecutionStatus.CANCELED,
+}
+
+
+def settings(**fields: Any) -> GatewaySettings:
+    """Return settings of a gateway on any free port, with a dev token."""
+    given: dict[str, Any] = {
+        "port": 0,
+        "dev_token": TOKEN,
+        "dev_user_id": USER,
+        "notice_seconds": 0,
+        "drain_seconds": 5,
+        "heartbeat_seconds": 0.2,
+        **fields,
+    }
+    return GatewaySettings(**given)
+
+
+@contextlib.asynccontextmanager
+async def served(app: GatewayApp, stop: asyncio.Event) -> AsyncIterator[str]:
+    """The address of an application that is served until the block ends or `stop` is set."""
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(app, app.gateway.settings, stop, listening=port.set_result))
+    try:
+        async with asyncio.timeout(10):
+            await asyncio.wait({serving, port}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        yield f"http://127.0.0.1:{port.result()}"
+    finally:
+        stop.set()
+        async with asyncio.timeout(30):
+            await serving
+
+
+def client(address: str, token: str | None = TOKEN) -> httpx.AsyncClient:
+    """Return a client that has waited long enough after 20 s."""
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(base_url=address, headers=headers, timeout=20, trust_env=False)
+
+
+class SchedulerStandIn:
+    """Records the commands that the gateway sends, and commits and publishes events as the scheduler would."""
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+        self._session: AdvanceSession | None = None
+        self.starts: asyncio.Queue[StartExecution] = asyncio.Queue()
+        self.cancels: asyncio.Queue[CancelExecution] = asyncio.Queue()
+        self.on_start: Callable[[StartExecution], Awaitable[None]] | None = None
+        self.answers_cancels = True
+
+    async def __aenter__(self) -> Self:
+        self._session = await AdvanceSession.open(self._store)
+        subject = f"{subjects.INBOX_PREFIX}.*.command.>"
+        self._subscription = await self._bus.subscribe(subject, self._receive)
+        await self._bus.flush()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._subscription.unsubscribe()
+        assert self._session is not None
+        await self._session.close()
+
+    async def _receive(self, message: CoreMessage) -> None:
+        command = messages.decode_command(message.data)
+        if isinstance(command, StartExecution):
+            self.starts.put_nowait(command)
+            if self.on_start is not None:
+                await self.on_start(command)
+            return
+        self.cancels.put_nowait(command)
+        if self.answers_cancels:
+            await self.cancel(command)
+
+    async def cancel(self, command: CancelExecution) -> None:
+        """End an execution, and answer whoever asked for it."""
+        canceled = ExecutionCanceled(by=command.by, reason=command.reason)
+        await self.record(command.execution_id, canceled)
+        if command.reply_to:
+            answer = CommandAnswer(command.execution_id, ExecutionStatus.CANCELED)
+            await self._bus.publish(command.reply_to, messages.encode(answer))
+
+    async def record(
+        self,
+        execution_id: str,
+        *happened: EventData | tuple[str, EventData],
+        is_published: bool = True,
+        dispatched: tuple[str, ...] = (),
+    ) -> None:
+        """Commit events at the end of an execution's history, and publish them afterwards.
+
+        An event of a node run comes with the node's id.
+        """
+        assert self._session is not None
+        row = await self._store.fetch_row(
+            "select workflow_id, user_id, version from workflow_executions where id = $1",
+            execution_id,
+        )
+        assert row is not None
+        now = datetime.now(UTC)
+        events = [
+            _event(execution_id, seq, now, each)
+            for seq, each in zip(itertools.count(row["version"] + 1), happened)
+        ]
+        status = _STATUS_AFTER.get(events[-1].kind, ExecutionStatus.RUNNING)
+        winners = await self._session.commit(
+            [
+                Advance(
+                    execution_id=execution_id,
+                    was=row["version"],
+                    now=events[-1].seq,
+                    status=status,
+                    started_at=now if row["version"] == 1 else None,
+                    finished_at=now if status.is_terminal else None,
+                    events=[_row(each) for each in events],
+                )
+            ]
+        )
+        assert winners == {execution_id}
+        if is_published:
+            refs = tuple(NodeRunRef(node_id) for node_id in dispatched)
+            events[-1] = msgspec.structs.replace(events[-1], dispatched=refs)
+            for each in events:
+                await self.publish(each, str(row["user_id"]), str(row["workflow_id"]))
+
+    async def publish(self, event: EventMessage, user_id: str, workflow_id: str) -> None:
+        """Publish a recorded event."""
+        subject = subjects.event(user_id, workflow_id, event.execution_id, event.kind)
+        await self._bus.publish(subject, messages.encode(event))
+        await self._bus.flush()
+
+    async def succeed(self, execution_id: str, output: Any = None) -> None:
+        """Commit and publish a whole successful run of the workflow HELLO."""
+        value = msgspec.Raw(json.dumps(output).encode())
+        await self.record(
+            execution_id,
+            ExecutionStarted(),
+            ("start", NodeSucceeded(ports={"main": value})),
+            ("hello", NodeSucceeded(ports={"main": value})),
+            ExecutionSucceeded(output=msgspec.Raw(b'{"hello":%s}' % bytes(value))),
+        )
+
+    async def answer_starts(self, command: StartExecution) -> None:
+        """Let every execution succeed as soon as it starts; to be set as `on_start`."""
+        await self.succeed(command.execution_id, "hello")
+
+
+def _event(
+    execution_id: str, seq: int, at: datetime, happened: EventData | tuple[str, EventData]
+) -> EventMessage:
+    node_id, data = happened if isinstance(happened, tuple) else (None, happened)
+    return EventMessage(
+        execution_id=execution_id,
+        seq=seq,
+        at=at,
+        kind=KIND_OF[type(data)],
+        data=msgspec.Raw(encode_data(data)),
+        node_id=node_id,
+        iteration=None if node_id is None else (),
+        attempt=None if node_id is None else 1,
+    )
+
+
+def _row(event: EventMessage) -> Any:
+    return (
+        event.seq,
+        event.at,
+        event.kind,
+        event.node_id,
+        event.iteration,
+        event.attempt,
+        bytes(event.data).decode(),
+    )

@@ -1,0 +1,93 @@
+"""Builders of tasks, and of contexts for handlers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from contracts.expressions.budget import DEFAULT_LIMITS
+from contracts.inputs import Arrival, Scope, merge
+from contracts.messages import Delivered, Task, TaskExecution, TaskNode, Upstream, encode
+from contracts.statuses import Mode
+from nodes.context import Clock, Context, Services
+from nodes.http_client import HttpClient
+from nodes.regex import Re2
+
+EXECUTION_ID = "018f0000-0000-7000-8000-000000000001"
+NOW = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
+
+
+def raw(value: Any) -> msgspec.Raw:
+    """Return a value as it travels."""
+    return msgspec.Raw(json.dumps(value).encode())
+
+
+def task_node(**fields: Any) -> TaskNode:
+    """Return the node of a task, a NOOP unless told otherwise."""
+    return TaskNode(**{"id": "n1", "name": "n1", "type": "FLOW.NOOP", "timeout": 30, **fields})
+
+
+def task_execution(**fields: Any) -> TaskExecution:
+    """Return the execution of a task."""
+    known = {"id": EXECUTION_ID, "workflow_id": "w1", "namespace": "acme", "mode": Mode.MANUAL}
+    return TaskExecution(**{**known, **fields})
+
+
+def delivered(value: Any, source: str = "a", **fields: Any) -> Delivered:
+    """Return what arrived over one connection."""
+    return Delivered(source, raw(value), **fields)
+
+
+def task(
+    node: TaskNode | None = None,
+    execution: TaskExecution | None = None,
+    *,
+    deliveries: Sequence[Delivered] = (),
+    trigger: Any = None,
+    nodes: Mapping[str, Upstream] | None = None,
+    **fields: Any,
+) -> Task:
+    """Return a task as the scheduler sends it; without deliveries the node is a root."""
+    return Task(
+        execution=msgspec.Raw(encode(execution or task_execution())),
+        node=msgspec.Raw(encode(node or task_node())),
+        token="token-of-the-attempt",
+        now=NOW,
+        deliveries=tuple(deliveries),
+        trigger=raw(trigger) if trigger is not None or not deliveries else msgspec.UNSET,
+        nodes=dict(nodes or {}),
+        **{"attempt": 1, **fields},
+    )
+
+
+def services(http: HttpClient | None = None, clock: Clock | None = None) -> Services:
+    """Return what the attempts of a worker share."""
+    return Services(http or HttpClient(), DEFAULT_LIMITS, Re2(), clock or Clock())
+
+
+def context(
+    value: Any = None,
+    *arrived: Arrival,
+    node: TaskNode | None = None,
+    http: HttpClient | None = None,
+    traceparent: str | None = None,
+    progress: list[tuple[str, float | None]] | None = None,
+) -> Context:
+    """Return the context of an attempt whose input is `value`, or what these arrivals make."""
+    node, execution = node or task_node(), task_execution()
+    body = task(node, execution, trigger=value)
+    told: list[tuple[str, float | None]] = [] if progress is None else progress
+    return Context(
+        services(http),
+        node,
+        execution,
+        body,
+        scope=Scope(node, execution, body),
+        arrived=arrived or (Arrival("a", "main", value),),
+        value=merge(arrived) if arrived else value,
+        started_at=NOW,
+        progress=lambda message, percent: told.append((message, percent)),
+        traceparent=traceparent,
+    )

@@ -1,0 +1,1 @@
+"""The steps of a worker, one by one, without a server."""
