@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import uvloop
 
 from bus.client import Bus, CoreMessage
@@ -65,6 +66,20 @@ async def process(
         if child.returncode is None:
             child.terminate()
         await child.wait()
+
+
+def cpu_seconds(pids: dict[str, int]) -> dict[str, float]:
+    """Return the processor time that each process and its children have used so far."""
+    own = os.getpid()
+    return {name: _cpu_of(psutil.Process(pid), alone=pid == own) for name, pid in pids.items()}
+
+
+def _cpu_of(process: psutil.Process, *, alone: bool) -> float:
+    total = 0.0
+    for each in (process, *(() if alone else process.children(recursive=True))):
+        times = each.cpu_times()
+        total += times.user + times.system
+    return total
 
 
 class Load:
@@ -146,7 +161,9 @@ class Load:
         )
 
 
-async def measure(arguments: argparse.Namespace, env: dict[str, str]) -> dict[str, Any]:
+async def measure(
+    arguments: argparse.Namespace, env: dict[str, str], pids: dict[str, int]
+) -> dict[str, Any]:
     """Run the load against a running engine and return the figures."""
     store = await Store.open(env["DATABASE_URL"])
     user = new_id()
@@ -165,17 +182,21 @@ async def measure(arguments: argparse.Namespace, env: dict[str, str]) -> dict[st
             await bus.subscribe(subjects.events_of_kind(kind), load.ended)
         await load.run(min(200, arguments.executions), 50)
         load.seconds.clear()
+        before = cpu_seconds(pids)
         seconds = await load.run(arguments.executions, arguments.in_flight)
+        used = {name: after - before[name] for name, after in cpu_seconds(pids).items()}
     await store.close()
     load.seconds.sort()
+    steps = arguments.executions * arguments.steps
     return {
         "executions": arguments.executions,
         "steps": arguments.steps,
         "in_flight": arguments.in_flight,
         "seconds": round(seconds, 2),
-        "steps_per_s": round(arguments.executions * arguments.steps / seconds),
+        "steps_per_s": round(steps / seconds),
         "p50_ms": round(statistics.median(load.seconds) * 1000, 1),
         "p99_ms": round(load.seconds[int(len(load.seconds) * 0.99)] * 1000, 1),
+        "cpu_us_per_step": {name: round(each / steps * 1e6) for name, each in used.items()},
         "ends": load.kinds,
     }
 
@@ -190,10 +211,13 @@ async def bench(arguments: argparse.Namespace) -> None:
             env = {"DATABASE_URL": database_url, "NATS_URL": nats_url, "LOG_LEVEL": "WARNING"}
             await migrations.migrate(database_url, builtin_specs())
             async with (
-                process("scheduler", env=env),
-                process("worker", "--concurrency", str(arguments.concurrency), env=env),
+                process("scheduler", env=env) as scheduler,
+                process("worker", "--concurrency", str(arguments.concurrency), env=env) as worker,
             ):
-                print(msgspec.json.encode(await measure(arguments, env)).decode(), flush=True)
+                pids = {"scheduler": scheduler.pid, "worker": worker.pid, "bench": os.getpid()}
+                pids |= {server.name: server.pid or 0 for server in servers}
+                figures = await measure(arguments, env, pids)
+                print(msgspec.json.encode(figures).decode(), flush=True)
 
 
 def main() -> None:

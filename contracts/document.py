@@ -4,7 +4,7 @@
 `contracts.validation`. Normalising what is already normal changes nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from enum import Enum
 from typing import Any, Final
 
@@ -72,18 +72,20 @@ def read_document(
     report = Report()
     if not isinstance(raw, dict):
         report.add("", "invalid_type", f"a document must be an object, not {type_name(raw)}")
-        return Reading(document=None, problems=tuple(report.problems))
-    document = _read(raw, catalogue, report, limits)
+        return Reading(document=None, problems=report.problems)
+    fragment = _read(raw, catalogue, report, limits)
+    is_refused = report.refuses
     return Reading(
-        document=None if report.refuses else document,
-        problems=tuple(report.problems),
-        draft=_fragment(document) if report.refuses else None,
+        document=None if is_refused else _whole(fragment),
+        problems=report.problems,
+        draft=fragment if is_refused else None,
         origins=report.origins,
     )
 
 
-def _fragment(document: Document) -> Fragment:
-    return Fragment(**{name: getattr(document, name) for name in document.__struct_fields__})
+def _whole(fragment: Fragment) -> Document:
+    """Return the document that a fragment is where nothing was missing or wrong."""
+    return Document(**{name: getattr(fragment, name) for name in Document.__struct_fields__})
 
 
 def export_form(document: Document) -> dict[str, Any]:
@@ -98,20 +100,25 @@ def export_form(document: Document) -> dict[str, Any]:
 
 def _read(
     raw: dict[str, Any], catalogue: Catalogue, report: Report, limits: DocumentLimits
-) -> Document:
+) -> Fragment:
     fields = open_fields(_without_version(raw, report), DOCUMENT_SHAPE, report, sent="")
     nodes = read_nodes(fields, catalogue, report, limits)
-    return Document(
+    connections = read_connections(fields, nodes, report, limits) if nodes else []
+    distinct = {read.node.id: read for read in reversed(nodes)}
+    kept = [read for read in nodes if distinct[read.node.id] is read]
+    return Fragment(
         format=_format(fields),
         name=_name(fields),
         description=fields.text("description", most=10_000),
-        nodes=tuple(read.node for read in nodes),
-        connections=tuple(read_connections(fields, nodes, report, limits)),
+        nodes=tuple(read.node for read in kept),
+        connections=tuple(connection for _, connection in connections),
         settings=read_settings(fields, report, limits),
         static_data=fields.mapping("static_data"),
-        pin_data=_pins(fields, {read.node.id for read in nodes}),
+        pin_data=_pins(fields, distinct.keys()) if nodes else {},
         tags=_tags(fields),
         metadata=read_metadata(fields),
+        node_places=tuple(read.place for read in kept),
+        connection_places=tuple(place for place, _ in connections),
     )
 
 
@@ -144,7 +151,7 @@ def _name(fields: Fields) -> str:
     return fields.text("name", least=1, most=255)
 
 
-def _pins(fields: Fields, node_ids: set[str]) -> dict[str, Any]:
+def _pins(fields: Fields, node_ids: Container[str]) -> dict[str, Any]:
     pins = fields.mapping("pin_data")
     for node_id in pins:
         if node_id not in node_ids:

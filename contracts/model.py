@@ -131,7 +131,13 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Fragment(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What could be read of a document that cannot be saved; connections and ids may be missing or wrong."""
+    """What could be read of a document that cannot be saved: no id occurs twice, but parts may be missing.
+
+    The places are the positions at which the nodes and connections that are left were sent.
+    """
+
+    node_places: tuple[int, ...]
+    connection_places: tuple[int, ...]
 
 
 _decoder: Final = msgspec.json.Decoder(Document)

@@ -1,5 +1,6 @@
 """Problems: everything that is wrong with a document or a request, reported at once."""
 
+from collections import Counter
 from typing import Final, Literal
 
 import msgspec
@@ -42,6 +43,29 @@ SEVERITY: Final[dict[str, Severity]] = {
     **dict.fromkeys(_PUBLISH.split(), "publish"),
     **dict.fromkeys(_WARNING.split(), "warning"),
 }
+
+
+MAX_PROBLEMS: Final = 1_000
+"""Problems of one severity that are kept: a document full of mistakes stays cheap to answer."""
+
+
+class Problems:
+    """Problems in the order they were found, the first thousand of each severity."""
+
+    def __init__(self) -> None:
+        self.kept: list[Problem] = []
+        self._found: Counter[Severity] = Counter()
+
+    def add(self, problem: Problem) -> None:
+        """Record a problem."""
+        severity = problem.severity
+        if self._found[severity] < MAX_PROBLEMS:
+            self.kept.append(problem)
+        self._found[severity] += 1
+
+    def any_of(self, severity: Severity) -> bool:
+        """Whether there is a problem of that severity."""
+        return bool(self._found[severity])
 
 
 def pointer(*parts: str | int) -> str:

@@ -1,7 +1,7 @@
 """Spelling: camelCase read as snake_case, and the known words nearest to an unknown one."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -14,6 +14,24 @@ _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 def snake_case(word: str) -> str:
     """Return `word` in snake_case: `onError` as `on_error`."""
     return _HUMP.sub("_", word).lower()
+
+
+class Hints:
+    """Says which known words are nearest to an unknown one, for the first hundred that are asked about.
+
+    Comparing with many words takes time, and nobody reads more hints than that.
+    """
+
+    def __init__(self, most: int = 100) -> None:
+        self._left = most
+
+    def nearest(self, word: str, known: Collection[str], count: int = 1) -> str:
+        """Return the end of a sentence: `; the nearest is url`, or nothing."""
+        if not known or self._left <= 0:
+            return ""
+        self._left -= 1
+        verb = "is" if count == 1 else "are"
+        return f"; the nearest {verb} {', '.join(nearest(word, known, count))}"
 
 
 def nearest(word: str, known: Iterable[str], count: int = 1) -> list[str]:

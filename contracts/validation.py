@@ -20,7 +20,7 @@ from contracts.document import DEFAULT_LIMITS, Reading, read_document
 from contracts.expressions.regex import Regex
 from contracts.limits import DocumentLimits
 from contracts.model import Document
-from contracts.problems import Problem
+from contracts.problems import Problem, Problems
 from contracts.specs import Catalogue
 
 
@@ -46,7 +46,10 @@ def validate(
         cron_ok=cron_ok,
         limits=limits,
     )
-    return tuple(_problems(subject))
+    problems = Problems()
+    for problem in _problems(subject):
+        problems.add(problem)
+    return tuple(problems.kept)
 
 
 def examine(

@@ -155,7 +155,7 @@ class AdvanceSession:
     async def _commit(self, arguments: Sequence[object]) -> frozenset[str]:
         try:
             rows = await self._run(arguments)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except errors.DRIVER_ERRORS as error:
             if _is_refusal(error):
                 raise errors.translate(error) from error
             self._abandon()
@@ -166,6 +166,7 @@ class AdvanceSession:
         assert self._connection is not None
         if self._store.is_pooled:
             async with self._connection.transaction():
+                await self._connection.execute(_SQL["plan_by_keys"])
                 return await self._connection.fetch(_SQL["commit_batch"], *arguments)
         assert self._statement is not None
         return await self._statement.fetch(*arguments)

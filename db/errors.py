@@ -96,7 +96,17 @@ UNAVAILABLE: Final = (
     asyncpg.QueryCanceledError,  # past the server's statement timeout
     asyncpg.LockNotAvailableError,
     asyncpg.TransactionRollbackError,  # class 40: deadlock, serialization
+    asyncpg.InternalClientError,  # a connection that broke in the middle of a statement
 )
+
+
+DRIVER_ERRORS: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""Everything that the driver raises when something is wrong with the server or the connection."""
 
 
 @contextmanager
@@ -104,7 +114,7 @@ def translated() -> Iterator[None]:
     """Turn what the driver raises into the errors of this module."""
     try:
         yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise translate(error) from error
 
 

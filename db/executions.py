@@ -113,12 +113,10 @@ async def page(
     store: Store, user_id: str, filters: ExecutionFilters, limit: int, after: str | None
 ) -> Page[ExecutionRow]:
     """Return a user's executions, newest first, that follow the id `after`, and the id to go on from."""
-    rows = await store.fetch(
-        _SQL["page_executions"],
+    arguments = (
         user_id,
         after,
         limit + 1,
-        filters.workflow_id or None,
         filters.version or None,
         filters.status or None,
         filters.mode or None,
@@ -127,6 +125,11 @@ async def page(
         filters.created_after,
         filters.created_before,
     )
+    if filters.workflow_id:
+        workflow_ids = frozenset(filters.workflow_id)
+        rows = await store.fetch(_SQL["page_executions_of_workflows"], *arguments, workflow_ids)
+    else:
+        rows = await store.fetch(_SQL["page_executions"], *arguments)
     return page_of([_execution(row) for row in rows], limit, key=lambda row: row.id)
 
 

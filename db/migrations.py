@@ -142,5 +142,5 @@ async def _create_vector(connection: "asyncpg.Connection[Row]") -> None:
             await connection.execute(_SQL["create_vector"])
     except (asyncpg.InsufficientPrivilegeError, asyncpg.UniqueViolationError):
         return  # not ours to create; or another runner was faster
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except errors.DRIVER_ERRORS as error:
         raise errors.translate(error) from error

@@ -28,12 +28,15 @@ POOLER_PORT: Final = 6543
 Row: TypeAlias = asyncpg.Record
 _Connection: TypeAlias = "asyncpg.Connection[Row] | PoolConnectionProxy[Row]"
 
-SESSION: Final = {"application_name": "flotilla", "jit": "off"}
-# Statements of the hot loop are planned once, perhaps while the tables are empty. Without sequential scans that plan holds when
-# they are full; without bitmap scans rows are locked in the order of their keys.
+# Plans are made once and kept, perhaps from a time when the tables were empty: a lookup by key has to stay one as they grow.
+SESSION: Final = {"application_name": "flotilla", "jit": "off", "enable_seqscan": "off"}
+# The hot loop's plan must not even depend on statistics, such as that nearly every execution is over. Left with index scans and
+# hash joins it is always the same, and locks rows in the order of their keys.
 HOT_SESSION: Final = SESSION | {
-    "enable_seqscan": "off",
     "enable_bitmapscan": "off",
+    "enable_nestloop": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
     "statement_timeout": "30s",
 }
 

@@ -12,12 +12,20 @@ import structlog
 from starlette.exceptions import HTTPException
 
 from bus.errors import BusClosed, BusUnavailable, PublishFailed
-from db.errors import NotFound, StoreUnavailable
+from db.errors import InvalidValue, NotFound, StoreUnavailable
 from gateway.answers import AsgiScope, Message, Receive, Send
 from gateway.auth import NOBODY, Guard, Identity
 from gateway.bodies import ClientLeft
 from gateway.metrics import Metrics
-from gateway.problems import Refused, body_of, headers_of, not_found, unavailable
+from gateway.problems import (
+    ErrorEntry,
+    Refused,
+    body_of,
+    headers_of,
+    invalid_request,
+    not_found,
+    unavailable,
+)
 from gateway.traces import Trace, read_trace
 
 log = structlog.get_logger("gateway")
@@ -128,6 +136,10 @@ def refusal_of(error: Exception) -> Refused:
         return unavailable("NATS")
     if isinstance(error, NotFound):
         return not_found()
+    if isinstance(error, InvalidValue):
+        return invalid_request(
+            ErrorEntry("", "invalid_value", "A value is outside of what can be stored.")
+        )
     if isinstance(error, HTTPException) and error.status_code == 404:
         return not_found()
     return Refused("internal", "Repeat the request; if it fails again, report the trace id.")

@@ -20,7 +20,14 @@ from gateway.bodies import Nothing
 from gateway.calls import Call
 from gateway.pages import DEFAULT_LIMIT, Cursor, Limit, is_number, page_of, read_cursor
 from gateway.parameters import At, Number, Text, wrong
-from gateway.problems import ErrorEntry, Refused, entry_of, invalid_request, not_found
+from gateway.problems import (
+    ErrorEntry,
+    Refused,
+    entry_of,
+    invalid_request,
+    not_found,
+    unavailable,
+)
 from gateway.queries import NoQuery
 from gateway.services import Gateway
 from gateway.workflow_reading import (
@@ -134,6 +141,8 @@ async def update_workflow(gateway: Gateway, call: Call[NoQuery, Any]) -> Answer:
 
 async def delete_workflow(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Answer:
     """Hide a workflow at once, disarm it, and have its executions canceled."""
+    if not gateway.bus.is_connected:
+        raise unavailable("NATS")
 
     async def change(row: WorkflowRow) -> tuple[str, ...]:
         return await db.workflows.delete(

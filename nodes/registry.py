@@ -86,7 +86,7 @@ def node(
             pass_through=through,
             port_parameters=port_parameters,
             credentials=credentials,
-            timeout=timeout,
+            timeout=float(timeout),  # as it comes back from JSON
             delivery=delivery,
         )
         check_spec(spec)

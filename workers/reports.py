@@ -3,7 +3,9 @@
 import asyncio
 from typing import Final
 
+import msgspec
 import structlog
+from msgspec import UNSET
 
 from bus.client import Bus
 from bus.message import Message
@@ -38,9 +40,9 @@ class Reporter:
     async def report(self, held: Held, result: Result) -> bool:
         """Store a result; False once the lease was lost, when the task is somebody else's."""
         data = encode(result)
-        if len(data) > self._bus.max_payload and result.logs is not None:
+        if len(data) > self._bus.max_payload and result.logs is not UNSET:
             _log.warning("logs_dropped", execution_id=result.execution_id, node_id=result.node_id)
-            result = _without_logs(result)
+            result = msgspec.structs.replace(result, logs=UNSET)
             data = encode(result)
         return await self._store(subjects.result(held.address), data, held)
 
@@ -79,11 +81,6 @@ def read_address(subject: str) -> TaskAddress | None:
     if address is None or address.execution_id[-1:] not in "0123456789abcdef":
         return None
     return address
-
-
-def _without_logs(result: Result) -> Result:
-    fields = {name: getattr(result, name) for name in result.__struct_fields__ if name != "logs"}
-    return Result(**fields)
 
 
 def _warn(ack: Ack, held: Held) -> None:

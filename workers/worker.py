@@ -336,7 +336,8 @@ class Worker:
         if not held.is_shown and now - held.started_at >= SHOW_AFTER_SECONDS:
             held.is_shown = True
             await self._show_live(held, "node_started", {"worker_id": self._worker_id})
-        if held.progress is not None and now - held.progress_at >= PROGRESS_SECONDS:
+        is_due = held.is_shown and now - held.progress_at >= PROGRESS_SECONDS
+        if is_due and held.progress is not None:
             (message, percent), held.progress = held.progress, None
             held.progress_at = now
             data: dict[str, str | float] = {"message": message}

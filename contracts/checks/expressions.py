@@ -11,7 +11,6 @@ from contracts.checks.subject import Subject
 from contracts.expressions import check, paths
 from contracts.expressions.errors import ExpressionError
 from contracts.problems import Problem
-from contracts.spelling import nearest
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -83,8 +82,7 @@ def _unknown(subject: Subject, node_id: str) -> str:
     by_name = next((node.id for node in subject.nodes.values() if node.name == node_id), None)
     if by_name is not None:
         return f"a node is named by its id, which is {by_name!r}"
-    near = ", ".join(nearest(node_id, subject.nodes, 3))
-    return f"there is no such node; the nearest ids are {near}"
+    return f"there is no such node{subject.hints.nearest(node_id, subject.nodes, 3)}"
 
 
 def _not_upstream(subject: Subject, node_id: str) -> str:

@@ -35,7 +35,8 @@ def _way(ids: tuple[str, ...]) -> str:
 def _mixed_bodies(subject: Subject) -> Iterator[Problem]:
     graph = subject.graph
     for loop_id, body in graph.bodies.items():
-        for node_id in sorted(body & graph.beyond[loop_id], key=graph.places.__getitem__):
+        mixed = sorted(body & graph.beyond[loop_id], key=graph.places.__getitem__)
+        for node_id in mixed[:1]:  # the others follow it, or are like it
             message = (
                 f"{node_id!r} follows both the port iteration and another port of the loop "
                 f"{loop_id!r}; it must be inside its body or outside"

@@ -12,7 +12,6 @@ from contracts.model import Node
 from contracts.problems import Problem, pointer
 from contracts.reading.settings import is_timezone
 from contracts.specs import NodeSpec, Parameter
-from contracts.spelling import nearest
 
 
 def check_parameters(subject: Subject) -> Iterator[Problem]:
@@ -49,7 +48,7 @@ def _node_parameters(subject: Subject, node: Node, spec: NodeSpec) -> Iterator[P
 
 
 def _missing(subject: Subject, node: Node, spec: NodeSpec) -> Iterator[Problem]:
-    given = spec.fixed | node.parameters
+    given = node.parameters | spec.fixed
     for parameter in spec.parameters:
         if parameter.required and parameter.name not in given:
             yield _missing_one(subject, node, parameter.name, f"{spec.type} needs it")
@@ -118,9 +117,8 @@ def _unknown(subject: Subject, node: Node, spec: NodeSpec, name: str) -> Problem
         if name in parameter.aliases:
             message = f"{name} is another name of {parameter.name}, which is given too; keep one"
             return subject.problem(node.id, place, "invalid_parameter", message)
-    near = nearest(name, (parameter.name for parameter in spec.parameters))
-    hint = f"the nearest is {near[0]}" if near else "it has none"
-    message = f"{spec.type} has no parameter {name!r:.80}; {hint}"
+    near = subject.hints.nearest(name, [parameter.name for parameter in spec.parameters])
+    message = f"{spec.type} has no parameter {name!r:.80}{near}"
     return subject.problem(node.id, place, "unknown_parameter", message)
 
 

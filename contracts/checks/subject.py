@@ -1,6 +1,6 @@
 """What is being checked: a document, the specs of its nodes, and what may be seen from where."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Final
 
@@ -10,12 +10,15 @@ from contracts.limits import DocumentLimits
 from contracts.model import Connection, ConnectionKind, Document, Fragment, Node
 from contracts.problems import Problem, pointer
 from contracts.specs import Catalogue, NodeSpec
+from contracts.spelling import Hints
 
 COMMON_NAMES: Final = frozenset(
     ("input", "nodes", "trigger", "static", "workflow", "execution", "now")
 )
 TRIGGER_NAMES: Final = frozenset(("static", "workflow", "now"))
 """A trigger's own expressions are evaluated before there is an execution."""
+
+_MAIN: Final = ConnectionKind.MAIN
 
 CronCheck = Callable[[str], bool]
 
@@ -43,8 +46,9 @@ class Subject:
         self.cron_ok = cron_ok
         self.limits = limits
         self.is_whole = not isinstance(document, Fragment)
+        self.hints = Hints()
         self.nodes = {node.id: node for node in document.nodes}
-        self.places = {node.id: place for place, node in enumerate(document.nodes)}
+        self.places = dict(zip(self.nodes, _node_places(document), strict=True))
 
     @cached_property
     def graph(self) -> Graph:
@@ -65,14 +69,16 @@ class Subject:
     @cached_property
     def main(self) -> list[tuple[int, Connection]]:
         """The MAIN connections with their positions in the list."""
-        numbered = enumerate(self.document.connections)
-        return [(index, wire) for index, wire in numbered if wire.kind is ConnectionKind.MAIN]
+        return [(place, wire) for place, wire in self._placed() if wire.kind is _MAIN]
 
     @cached_property
     def attachments(self) -> list[tuple[int, Connection]]:
         """The attachments with their positions in the list."""
-        numbered = enumerate(self.document.connections)
-        return [(index, wire) for index, wire in numbered if wire.kind is not ConnectionKind.MAIN]
+        return [(place, wire) for place, wire in self._placed() if wire.kind is not _MAIN]
+
+    def _placed(self) -> Iterable[tuple[int, Connection]]:
+        wires = self.document.connections
+        return zip(_connection_places(self.document), wires, strict=True)
 
     def names(self, node_id: str) -> frozenset[str]:
         """Return the names that expressions of a node see, apart from a parameter's own scope."""
@@ -87,3 +93,13 @@ class Subject:
         """Return a problem at a pointer inside a node: empty for the node itself."""
         at = pointer("nodes", self.places[node_id]) + place
         return Problem(at, code, message, node_id)
+
+
+def _node_places(document: Document) -> Iterable[int]:
+    return document.node_places if isinstance(document, Fragment) else range(len(document.nodes))
+
+
+def _connection_places(document: Document) -> Iterable[int]:
+    if isinstance(document, Fragment):
+        return document.connection_places
+    return range(len(document.connections))

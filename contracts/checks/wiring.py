@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 
 from contracts.checks.subject import Subject
-from contracts.expressions.templates import contains_template
 from contracts.graph import is_trigger
 from contracts.model import Connection, ConnectionKind, OnError
 from contracts.problems import Problem, pointer
@@ -49,10 +48,8 @@ def _output_ports(subject: Subject, node_id: str) -> tuple[str, ...] | None:
     spec = subject.specs.get(node_id)
     if spec is None:
         return None
-    parameters = subject.nodes[node_id].parameters
-    if any(contains_template(parameters.get(name)) for name in spec.port_parameters):
-        return None
-    return spec.output_ports(parameters)
+    ports = spec.output_ports(subject.nodes[node_id].parameters)
+    return None if any("{{" in port for port in ports) else ports
 
 
 def _no_port(node_id: str, side: str, port: str, allowed: Iterable[str]) -> str:

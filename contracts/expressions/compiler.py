@@ -5,19 +5,18 @@ always evaluated with it. These are paid once, where evaluation of a part begins
 expression, a branch, the body of a macro), which makes a plain expression cheap to run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, NamedTuple, assert_never
 
-from contracts.expressions import hints, macros, syntax
+from contracts.expressions import access, macros, syntax
 from contracts.expressions.errors import ExpressionError
 from contracts.expressions.evaluation import Evaluation
 from contracts.expressions.functions.catalogue import FUNCTIONS
 from contracts.expressions.macros import Code, Part, StepCode
 from contracts.expressions.operators import OPERATORS, Operator, negate
 from contracts.expressions.syntax import Node, Step
-from contracts.expressions.values import Value, kind, type_error
+from contracts.expressions.values import Value, type_error
 
-_ABSENT: Final = object()
 _TRUTH_HINT: Final = "a comparison, has(x), size(x) > 0 or x != null"
 
 
@@ -46,11 +45,11 @@ class _Compiler:
     def part(self, node: Node) -> Part:
         match node:
             case syntax.Literal():
-                return _constant(node.value), 1
+                return access.constant(node.value), 1
             case syntax.Name():
                 return self._name(node), 1
             case syntax.NodeReference():
-                return _node_reference(node), 1
+                return access.node_reference(node), 1
             case syntax.ListLiteral():
                 return self._list_literal(node)
             case syntax.MapLiteral():
@@ -77,8 +76,8 @@ class _Compiler:
 
     def _name(self, node: syntax.Name) -> Code:
         if node.name in self.slots:
-            return _variable(self.slots[node.name])
-        return _now if node.name == "now" else _scope_name(node)
+            return access.variable(self.slots[node.name])
+        return access.now if node.name == "now" else access.scope_name(node)
 
     def _list_literal(self, node: syntax.ListLiteral) -> Part:
         items, steps = self._parts(node.items)
@@ -98,7 +97,7 @@ class _Compiler:
             evaluation.room_for_map(len(entries))
             made: dict[str, Value] = {}
             for key, value in entries:
-                name = _map_key(key(evaluation), made, node.position)
+                name = access.map_key(key(evaluation), made, node.position)
                 made[name] = value(evaluation)
             return evaluation.new_map(made)
 
@@ -112,7 +111,7 @@ class _Compiler:
             try:
                 return apply(operand(evaluation))
             except ExpressionError as error:
-                raise _placed(error, node.position) from None
+                raise access.placed(error, node.position) from None
 
         return run, steps + 1
 
@@ -164,10 +163,10 @@ class _Compiler:
     def _step(self, step: "Step | tuple[syntax.Member, ...]") -> tuple[StepCode, int]:
         match step:
             case tuple():
-                return _members(step), len(step)
+                return access.members(step), len(step)
             case syntax.Index():
                 index, steps = self.part(step.index)
-                return _index(index, step.position), steps + 1
+                return access.index(index, step.position), steps + 1
             case syntax.Invoke():
                 function = FUNCTIONS[step.function]
                 arguments, steps = self._parts(step.arguments)
@@ -182,7 +181,7 @@ class _Compiler:
         if step.macro == "sortBy" and len(step.arguments) == 2:
             order = self.part(step.arguments[1])
         else:
-            order = _constant("asc"), 0
+            order = access.constant("asc"), 0
         outside, slot = self.slots, self.variables
         self.slots, self.variables = {**outside, step.variable: slot}, slot + 1
         parts = [self.part(argument) for argument in step.arguments]
@@ -204,130 +203,6 @@ def _joined(steps: tuple[Step, ...]) -> "list[Step | tuple[syntax.Member, ...]]"
     return joined
 
 
-def _placed(error: ExpressionError, position: int) -> ExpressionError:
-    """Give an error the position where it came up, unless it has one."""
-    if error.position is None:
-        error.position = position
-    return error
-
-
-# Names
-
-
-def _constant(value: Value) -> Code:
-    return lambda evaluation: value
-
-
-def _variable(slot: int) -> Code:
-    return lambda evaluation: evaluation.variables[slot]
-
-
-def _now(evaluation: Evaluation) -> Value:
-    return evaluation.now()
-
-
-def _scope_name(node: syntax.Name) -> Code:
-    name = node.name
-
-    def run(evaluation: Evaluation) -> Value:
-        try:
-            return evaluation.scope[name]
-        except KeyError:
-            hint = hints.for_name(name[:100], field_of_input="input" in evaluation.scope)
-            message = f"{name[:40]} is not in scope"
-            raise ExpressionError(
-                "unknown_name", message, position=node.position, hint=hint
-            ) from None
-
-    return run
-
-
-def _node_reference(node: syntax.NodeReference) -> Code:
-    node_id = node.node_id
-
-    def run(evaluation: Evaluation) -> Value:
-        nodes = evaluation.scope.get("nodes")
-        if isinstance(nodes, dict | Mapping) and node_id in nodes:
-            return nodes[node_id]
-        message = f"no node {node_id[:100]!r} upstream"
-        raise ExpressionError("unknown_name", message, position=node.position)
-
-    return run
-
-
-# Fields and indexes
-
-
-def _members(members: tuple[syntax.Member, ...]) -> StepCode:
-    names = tuple((member.name, member.position) for member in members)
-
-    def run(evaluation: Evaluation, value: Value) -> Value:
-        for name, position in names:
-            if not isinstance(value, dict):
-                raise _no_map(value, name, position)
-            value = value.get(name, _ABSENT)
-            if value is _ABSENT:
-                raise _absent(name, position)
-        return value
-
-    return run
-
-
-def _absent(name: str, position: int) -> ExpressionError:
-    hint = "size(x)" if name == "length" else None
-    message = f"there is no {name[:40]!r}"
-    return ExpressionError("missing", message, position=position, hint=hint)
-
-
-def _no_map(value: Value, name: str, position: int) -> ExpressionError:
-    if value is None:
-        message = f"no field {name[:40]!r} of null"
-        return ExpressionError("missing", message, position=position)
-    hint = "size(x)" if name == "length" and isinstance(value, str | list) else None
-    message = f"no field {name[:40]!r} in a {kind(value)}"
-    return ExpressionError("type", message, position=position, hint=hint)
-
-
-def _index(index: Code, position: int) -> StepCode:
-    def run(evaluation: Evaluation, value: Value) -> Value:
-        key = index(evaluation)
-        try:
-            return _entry(value, key)
-        except ExpressionError as error:
-            raise _placed(error, position) from None
-
-    return run
-
-
-def _entry(value: Value, key: Value) -> Value:
-    if isinstance(value, list):
-        if type(key) is float and key.is_integer():
-            key = int(key)
-        if type(key) is not int:
-            raise type_error("a whole number as index", key)
-        if not 0 <= key < len(value):
-            raise ExpressionError("missing", f"no such index in a list of {len(value)}")
-        return value[key]
-    if isinstance(value, dict):
-        if not isinstance(key, str):
-            raise type_error("a string as key", key)
-        if key not in value:
-            raise ExpressionError("missing", f"there is no {key[:40]!r}")
-        return value[key]
-    if value is None:
-        raise ExpressionError("missing", "no entry of null")
-    hint = "substring(s, from, to)" if isinstance(value, str) else None
-    raise type_error("a list or map before [", value, hint=hint)
-
-
-def _map_key(name: Value, made: dict[str, Value], position: int) -> str:
-    if not isinstance(name, str):
-        raise _placed(type_error("a string as key", name), position)
-    if name in made:
-        raise ExpressionError("value", f"the key {name[:40]!r} stands twice", position=position)
-    return name
-
-
 # Operators
 
 
@@ -342,7 +217,7 @@ def _truth(value: Value, position: int) -> bool:
         return True
     if value is False:
         return False
-    raise _placed(type_error("true or false", value, hint=_TRUTH_HINT), position)
+    raise access.placed(type_error("true or false", value, hint=_TRUTH_HINT), position)
 
 
 def _pair(first: Code, operator: Operator, second: Code, position: int) -> Code:
@@ -352,7 +227,7 @@ def _pair(first: Code, operator: Operator, second: Code, position: int) -> Code:
         try:
             return operator(evaluation, a, b)
         except ExpressionError as error:
-            raise _placed(error, position) from None
+            raise access.placed(error, position) from None
 
     return run
 
@@ -365,7 +240,7 @@ def _fold(first: Code, links: list[tuple[Operator, Code, int]]) -> Code:
             try:
                 value = operator(evaluation, value, operand)
             except ExpressionError as error:
-                raise _placed(error, position) from None
+                raise access.placed(error, position) from None
         return value
 
     return run
@@ -396,7 +271,7 @@ def _called(function: Callable[..., Value], arguments: tuple[Code, ...], positio
         try:
             return function(evaluation, *values)
         except ExpressionError as error:
-            raise _placed(error, position) from None
+            raise access.placed(error, position) from None
 
     return run
 
@@ -409,7 +284,7 @@ def _invoked(
         try:
             return function(evaluation, value, *values)
         except ExpressionError as error:
-            raise _placed(error, position) from None
+            raise access.placed(error, position) from None
 
     return run
 
@@ -419,7 +294,7 @@ def _guarded(step: StepCode, position: int) -> StepCode:
         try:
             return step(evaluation, value)
         except ExpressionError as error:
-            raise _placed(error, position) from None
+            raise access.placed(error, position) from None
 
     return run
 
@@ -464,7 +339,7 @@ def _or_values(start: Code, tails: list[tuple[Part, list[StepCode]]]) -> Code:
                 evaluation.spend(steps)
                 value, missing = _tried(fallback, evaluation)
             if missing is None and further:
-                value, missing = _tried(_applied(_constant(value), further), evaluation)
+                value, missing = _tried(_applied(access.constant(value), further), evaluation)
         if missing is not None:
             raise missing
         return value

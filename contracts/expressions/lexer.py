@@ -17,11 +17,6 @@ class Token(NamedTuple):
     value: str | int | float | None
     position: int
 
-    @property
-    def end(self) -> int:
-        """Return the position behind the token."""
-        return self.position + len(self.text)
-
 
 _TOKEN: Final = re.compile(
     r"""

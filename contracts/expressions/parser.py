@@ -50,7 +50,7 @@ def _bounds(source: str) -> tuple[int, int]:
     start = len(source) - len(source.lstrip())
     if not source.startswith("{{", start):
         return 0, len(source)
-    found = closing(source, start + 2)
+    found = closing(source, start + 2, len(source))
     if found is None:
         raise ExpressionError("syntax", "{{ without its }}", position=start)
     if source[found + 2 :].strip():
@@ -63,10 +63,10 @@ def _bounds(source: str) -> tuple[int, int]:
     return start + 2, found
 
 
-def closing(source: str, start: int) -> int | None:
-    """Return where the first `}}` outside quotes and open braces stands."""
+def closing(source: str, start: int, stop: int) -> int | None:
+    """Return where the first `}}` outside quotes and open braces stands, before `stop`."""
     depth, position = 0, start
-    while position < len(source):
+    while position < stop:
         character = source[position]
         if character in "'\"":
             position = _behind_string(source, position)

@@ -97,32 +97,41 @@ def _escaped(key: str) -> str:
 
 def parse(text: str, limits: Limits = DEFAULT_LIMITS) -> Template:
     """Return what a template consists of; raise for `{{` without its end."""
-    parts = _cached(text) if len(text) <= _SHORT_CHARS else _parse(text)
-    if sum(isinstance(part, Source) for part in parts) > limits.template_expressions:
-        message = f"a template with more than {limits.template_expressions} expressions"
-        raise ExpressionError("budget", message, source=text)
-    return parts
+    return _cached(text, limits) if len(text) <= _SHORT_CHARS else _parse(text, limits)
 
 
 @lru_cache(maxsize=1024)
-def _cached(text: str) -> Template:
-    return _parse(text)
+def _cached(text: str, limits: Limits) -> Template:
+    return _parse(text, limits)
 
 
-def _parse(text: str) -> Template:
+def _parse(text: str, limits: Limits) -> Template:
     parts: list[str | Source] = []
-    position = 0
+    position = count = 0
     while (opening := text.find("{{", position)) >= 0:
+        count += 1
+        if count > limits.template_expressions:
+            message = f"a template with more than {limits.template_expressions} expressions"
+            raise ExpressionError("budget", message, position=opening, source=text)
         if opening > position:
             parts.append(text[position:opening])
-        end = closing(text, opening + 2)
-        if end is None:
-            raise ExpressionError("syntax", "{{ without its }}", position=opening, source=text)
+        end = _end(text, opening, limits)
         parts.append(Source(text[opening + 2 : end], opening + 2))
         position = end + 2
     if position < len(text):
         parts.append(text[position:])
     return tuple(parts)
+
+
+def _end(text: str, opening: int, limits: Limits) -> int:
+    """Return where an expression ends, looking no further than one may reach."""
+    stop = min(opening + 2 + limits.source_chars + 1, len(text))
+    end = closing(text, opening + 2, stop)
+    if end is not None:
+        return end
+    reach = "" if stop == len(text) else f" within {limits.source_chars} characters"
+    message = "{{ without its }}" + reach
+    raise ExpressionError("syntax", message, position=opening, source=text)
 
 
 class _Rendering:

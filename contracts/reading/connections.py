@@ -13,7 +13,6 @@ from contracts.reading.mappings import read_mapping
 from contracts.reading.nodes import ReadNode
 from contracts.reading.report import Report
 from contracts.specs import ERROR_PORT
-from contracts.spelling import nearest
 
 CONNECTION_SHAPE: Final = Shape(
     what="a connection",
@@ -55,8 +54,8 @@ class Sent(msgspec.Struct, frozen=True):
 
 def read_connections(
     document: Fields, nodes: list[ReadNode], report: Report, limits: DocumentLimits
-) -> list[Connection]:
-    """Return the connections of a document in the order written."""
+) -> list[tuple[int, Connection]]:
+    """Return the connections of a document in the order written, with their positions."""
     value = document.values.get("connections", [])
     at = document.at("connections")
     if isinstance(value, dict):
@@ -71,8 +70,8 @@ def read_connections(
         document.problem("connections", "limit_exceeded", message)
         return []
     reader = _ConnectionReader(nodes, report)
-    read = [reader.read(one, pointer("connections", n)) for n, one in enumerate(sent)]
-    return [connection for connection in read if connection is not None]
+    read = [(n, reader.read(one, pointer("connections", n))) for n, one in enumerate(sent)]
+    return [(n, connection) for n, connection in read if connection is not None]
 
 
 def _flattened(
@@ -194,8 +193,8 @@ class _ConnectionReader:
     def _unknown(self, value: str, by_name: str | None) -> str:
         if by_name is not None:
             return f"no node has the id {value!r:.80}; the node of that name has the id {by_name!r}"
-        near = ", ".join(repr(known) for known in nearest(value, self._by_id, 3)) or "none"
-        return f"there is no node {value!r:.80}; the nearest ids are {near}"
+        near = self._report.hints.nearest(value, self._by_id, 3)
+        return f"there is no node {value!r:.80}{near}"
 
     def _connection(
         self, fields: Fields, source: Node, target: Node, kind: ConnectionKind

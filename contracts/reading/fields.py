@@ -7,13 +7,13 @@ so that reading goes on and everything is reported at once.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
 from contracts.problems import pointer
 from contracts.reading.report import Report
-from contracts.spelling import nearest, snake_case
+from contracts.spelling import snake_case
 
 USER_ID_REFUSED: Final = (
     "user_id is not read from documents: the token says whose they are; remove it"
@@ -107,7 +107,7 @@ class Fields:
         self, name: str, *, default: int, least: int, most: int, limit: str | None = None
     ) -> int:
         """Return a whole number between `least` and `most`; `limit` names the setting behind `most`."""
-        value = self._number(name, default, least, most, limit)
+        value = self.number(name, default=default, least=least, most=most, limit=limit)
         if value != int(value):
             self.wrong_type(name, "a whole number")
             return default
@@ -123,8 +123,20 @@ class Fields:
         limit: str | None = None,
     ) -> float:
         """Return a number between `least` and `most`; `limit` names the setting behind `most`."""
-        number: float = self._number(name, default, least, most, limit)
-        return number
+        value = self.values.get(name, default)
+        if name not in self.values:
+            return default
+        if not is_number(value):
+            self.wrong_type(name, "a number")
+        elif limit and value > most:
+            message = f"{name} is {value}; the limit is {most:g} (LIMIT_{limit})"
+            self.problem(name, "limit_exceeded", message)
+        elif not least <= value <= most:
+            message = f"{name} must be between {least:g} and {most:g}, not {value}"
+            self.problem(name, "invalid_value", message)
+        else:
+            return value
+        return default
 
     def seconds(self, name: str, *, most: float, limit: str) -> float | None:
         """Return a duration above 0 and up to `most`, or null."""
@@ -134,27 +146,8 @@ class Fields:
         if is_number(value) and value <= 0:
             self.problem(name, "invalid_value", f"{name} must be more than 0 seconds, not {value}")
             return None
-        found = self._number(name, math.inf, 0, most, limit)
+        found = self.number(name, default=math.inf, least=0, most=most, limit=limit)
         return None if math.isinf(found) else found
-
-    def _number(
-        self, name: str, default: float, least: float, most: float, limit: str | None
-    ) -> float:
-        value = self.values.get(name, default)
-        if name not in self.values:
-            return default
-        if not is_number(value):
-            self.wrong_type(name, "a number")
-            return default
-        if least <= value <= most:
-            return value
-        if limit and value > most:
-            message = f"{name} is {value}; the limit is {most:g} (LIMIT_{limit})"
-            self.problem(name, "limit_exceeded", message)
-        else:
-            message = f"{name} must be between {least:g} and {most:g}, not {value}"
-            self.problem(name, "invalid_value", message)
-        return default
 
     def mapping(self, name: str) -> dict[str, Any]:
         """Return an object, empty if absent."""
@@ -224,16 +217,15 @@ def _settle(fields: Fields, shape: Shape, key: str, value: Any) -> None:
     elif spelling in shape.ignored:
         fields.problem_at(at, "ignored_field", f"{key} is not used by this engine and was dropped")
     else:
-        near = nearest(key, shape.names)[0]
-        message = f"{shape.what} has no field {key!r:.80}; the nearest is {near}"
-        fields.problem_at(at, "unknown_field", message)
+        near = fields.report.hints.nearest(key, shape.names)
+        fields.problem_at(at, "unknown_field", f"{shape.what} has no field {key!r:.80}{near}")
 
 
-def is_number(value: Any) -> bool:
-    """Whether `value` is a finite JSON number; true and false are none."""
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether `value` is a number that JSON carries exactly; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return not isinstance(value, float) or math.isfinite(value)
+    return math.isfinite(value) if isinstance(value, float) else value.bit_length() <= 64
 
 
 def type_name(value: Any) -> str:

@@ -36,9 +36,10 @@ _NODE_ID: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 
 class ReadNode(msgspec.Struct, frozen=True):
-    """A node as far as it could be read, and its spec; None where the type is unknown."""
+    """A node as far as it could be read, its position, and its spec; None where the type is unknown."""
 
     node: Node
+    place: int
     spec: NodeSpec | None
 
 
@@ -49,10 +50,7 @@ def read_nodes(
     raws = _raw_nodes(document, limits)
     at = document.at("nodes")
     reader = _NodeReader(catalogue, report, limits, raws)
-    nodes = [
-        reader.read(raw, at + pointer(index), pointer("nodes", index))
-        for index, raw in enumerate(raws)
-    ]
+    nodes = [reader.read(raw, index, at + pointer(index)) for index, raw in enumerate(raws)]
     return [node for node in nodes if node is not None]
 
 
@@ -88,7 +86,7 @@ class _NodeReader:
         self._ids: set[str] = set()
         self._names: set[str] = set()
 
-    def read(self, raw: Any, sent: str, stored: str) -> ReadNode | None:
+    def read(self, raw: Any, place: int, sent: str) -> ReadNode | None:
         """Return one node, or None if it is no object."""
         if not isinstance(raw, dict):
             message = f"a node must be an object, not {type_name(raw)}"
@@ -97,12 +95,17 @@ class _NodeReader:
         given = raw.get("id")
         node_id = given if isinstance(given, str) else None
         fields = open_fields(
-            raw, NODE_SHAPE, self._report, sent=sent, stored=stored, node_id=node_id
+            raw,
+            NODE_SHAPE,
+            self._report,
+            sent=sent,
+            stored=pointer("nodes", place),
+            node_id=node_id,
         )
         node_type, spec = self._type(fields)
         fields.node_id = self._id(fields, node_type)
         parameters, moved = read_parameters(fields, spec)
-        return ReadNode(self._node(fields, node_type, spec, parameters, moved), spec)
+        return ReadNode(self._node(fields, node_type, spec, parameters, moved), place, spec)
 
     def _node(
         self,

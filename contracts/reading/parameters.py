@@ -7,6 +7,7 @@ because a draft is stored: a parameter in which older documents carried a secret
 from collections.abc import Mapping
 from typing import Any, Final
 
+from contracts import schemas
 from contracts.problems import pointer
 from contracts.reading.fields import USER_ID_REFUSED, Fields
 from contracts.reading.older_parameters import converted
@@ -83,6 +84,10 @@ class _Reading:
             self.parameters[key] = value
             return
         declared = self._known.get(name)
+        if declared and self._spec and name in self._spec.port_parameters:
+            value = schemas.converted(
+                value, declared.schema
+            )  # ports are told from it before it is rendered
         self.parameters[name] = _spelled(declared, value) if declared else value
         stored = self._node.stored + pointer("parameters", name)
         self._node.report.moved(sent=self._at(key), stored=stored)

@@ -56,21 +56,46 @@ select execution.*, workflow_versions.version as workflow_version
 
 -- name: page_executions
 -- A user's executions, newest first.
+-- Bounds on (user_id, id) in place of an equal user leave no plan but the index on both.
    select execution.*, workflow_versions.version as workflow_version
      from workflow_executions as execution
 left join workflow_versions on workflow_versions.id = execution.version_id
-    where execution.user_id = $1
-      and ($2::uuid is null or execution.id < $2)
-      and ($4::uuid[] is null or execution.workflow_id = any ($4))
-      and ($5::integer[] is null or workflow_versions.version = any ($5))
-      and ($6::text[] is null or execution.status = any ($6))
-      and ($7::text[] is null or execution.mode = any ($7))
-      and ($8::boolean is null or execution.paused = $8)
-      and ($9::uuid[] is null or execution.parent_execution_id = any ($9))
-      and ($10::timestamptz is null or execution.created_at > $10)
-      and ($11::timestamptz is null or execution.created_at < $11)
- order by execution.id desc
+    where (execution.user_id, execution.id) < ($1, coalesce($2::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+      and execution.user_id >= $1
+      and ($4::integer[] is null or workflow_versions.version = any ($4))
+      and ($5::text[] is null or execution.status = any ($5))
+      and ($6::text[] is null or execution.mode = any ($6))
+      and ($7::boolean is null or execution.paused = $7)
+      and ($8::uuid[] is null or execution.parent_execution_id = any ($8))
+      and ($9::timestamptz is null or execution.created_at > $9)
+      and ($10::timestamptz is null or execution.created_at < $10)
+ order by execution.user_id desc, execution.id desc
     limit $3;
+
+-- name: page_executions_of_workflows
+-- A user's executions of some workflows, newest first: a page of each, by its own index, and of these the first.
+  select page.*
+    from unnest($11::uuid[]) as wanted (workflow_id)
+   cross join lateral (
+               select execution.*, workflow_versions.version as workflow_version
+                 from workflow_executions as execution
+            left join workflow_versions on workflow_versions.id = execution.version_id
+                where (execution.workflow_id, execution.id)
+                      < (wanted.workflow_id, coalesce($2::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+                  and execution.workflow_id >= wanted.workflow_id
+                  and execution.user_id = $1
+                  and ($4::integer[] is null or workflow_versions.version = any ($4))
+                  and ($5::text[] is null or execution.status = any ($5))
+                  and ($6::text[] is null or execution.mode = any ($6))
+                  and ($7::boolean is null or execution.paused = $7)
+                  and ($8::uuid[] is null or execution.parent_execution_id = any ($8))
+                  and ($9::timestamptz is null or execution.created_at > $9)
+                  and ($10::timestamptz is null or execution.created_at < $10)
+             order by execution.workflow_id desc, execution.id desc
+                limit $3
+         ) as page
+order by page.id desc
+   limit $3;
 
 -- name: read_history
 -- Events of one execution, in order.

@@ -1,6 +1,7 @@
 """Applying a document: the workflow of that name becomes what the file says, and a second time changes nothing."""
 
 from typing import Any, Final, Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -75,12 +76,12 @@ async def _stored(client: Client, name: str, workflow_id: str | None) -> dict[st
         if len(found) > 1:
             ids = ", ".join(each["id"] for each in found)
             raise CommandFailed(
-                f"several workflows are named {name!r}: choose one with --id: {ids}", Exit.REFUSED
+                f"several workflows are named {name!r}: choose one with --id: {ids}", Exit.USAGE
             )
         if not found:
             return None
         workflow_id = found[0]["id"]
-    workflow: dict[str, Any] = await client.get(f"/v1/workflows/{workflow_id}")
+    workflow: dict[str, Any] = await client.get(f"/v1/workflows/{quote(workflow_id, safe='')}")
     return workflow
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import quote
 
 import typer
 
@@ -53,7 +54,7 @@ def show(execution_id: Id, output: FormatOption = Format.TABLE) -> None:
     from flotilla.cli.output import columns, emit, facts
 
     async def work(client: "Client") -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        path = f"/v1/executions/{execution_id}"
+        path = _path(execution_id)
         execution = await client.get(path)
         return execution, (await client.get(f"{path}/node-runs", {"limit": 500}))["items"]
 
@@ -76,7 +77,7 @@ def watch(
     from flotilla.cli import following, session
 
     async def work(client: "Client") -> tuple[dict[str, Any], Exit]:
-        execution = await client.get(f"/v1/executions/{execution_id}")
+        execution = await client.get(_path(execution_id))
         return await following.follow(client, execution, seconds=timeout)
 
     following.conclude(*session.with_client(work), output)
@@ -95,11 +96,16 @@ def cancel(
     body = {} if reason is None else {"reason": reason}
 
     async def work(client: "Client") -> dict[str, Any]:
-        canceled: dict[str, Any] = await client.post(f"/v1/executions/{execution_id}/cancel", body)
+        canceled: dict[str, Any] = await client.post(f"{_path(execution_id)}/cancel", body)
         return canceled
 
     canceled = session.with_client(work)
     emit(canceled, output, f"{canceled['id']}  {canceled['status']}")
+
+
+def _path(execution_id: str) -> str:
+    """The path of an execution, whatever was typed."""
+    return f"/v1/executions/{quote(execution_id, safe='')}"
 
 
 def _row(execution: dict[str, Any]) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ class Exit(IntEnum):
     REFUSED = 4  # token, scope, unknown id, wrong state
     CANCELED = 5  # the execution was canceled
     TIMEOUT = 6  # --timeout passed
+    INTERRUPTED = 130  # Ctrl-C, by the shells' convention
 
 
 _BLAMES_REQUEST: Final = frozenset({400, 413, 415, 422})

@@ -93,7 +93,7 @@ def _with_options(settings: Settings, types: str | None, concurrency: int | None
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what keeps a process from starting, or from going on, into a sentence and an exit code."""
+    """Turn what keeps a process from starting into a sentence and an exit code."""
     from bus.errors import BusError
     from db.errors import StoreError
 
@@ -102,6 +102,8 @@ def _explained() -> Iterator[None]:
             yield
         except (BusError, StoreError) as error:
             raise CommandFailed(str(error), Exit.UNREACHABLE) from error
+        except OSError as error:  # the port is taken, or the address not ours
+            raise CommandFailed(str(error), Exit.USAGE) from error
 
 
 @contextmanager

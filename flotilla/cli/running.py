@@ -47,8 +47,10 @@ async def workflow_id_of(client: Client, name: str) -> str:
     if is_uuid(name):
         return name
     found = (await client.get("/v1/workflows", {"name": name, "limit": 20}))["items"]
-    if len(found) != 1:
-        what = "no workflow is" if not found else "several workflows are"
-        raise CommandFailed(f"{what} named {name!r}; name a file, or an id", Exit.REFUSED)
+    if not found:
+        raise CommandFailed(f"no workflow is named {name!r}", Exit.REFUSED)
+    if len(found) > 1:
+        ids = ", ".join(each["id"] for each in found)
+        raise CommandFailed(f"several workflows are named {name!r}: {ids}", Exit.USAGE)
     identity: str = found[0]["id"]
     return identity

@@ -24,6 +24,9 @@ def with_client(work: Callable[[Client], Awaitable[T]]) -> T:
         raise CommandFailed(_explained(error), of_status(error.status)) from None
     except UnreadableDocument as error:
         raise CommandFailed(str(error), Exit.USAGE) from None
+    except KeyboardInterrupt:
+        message = "interrupted; what the gateway was asked to do goes on"
+        raise CommandFailed(message, Exit.INTERRUPTED) from None
 
 
 async def _with_client(client: Client, work: Callable[[Client], Awaitable[T]]) -> T:

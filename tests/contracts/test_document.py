@@ -183,6 +183,7 @@ PARAMETER_FORMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "a key that became an expression": ("FLOW.MERGE", {"join_key": "id"}, {"key": "item.id"}),
     "a filter by fields": ("FLOW.FILTER", {"filter_condition": {"a": "x", "b": 1}}, {"condition": "item.a == 'x' && item.b == 1"}),
     "cases with routes": ("FLOW.SWITCH", {"switch_cases": [{"value": 1, "route": "a"}]}, {"cases": [{"equals": 1, "port": "a"}]}),
+    "cases as JSON text": ("FLOW.SWITCH", {"cases": '{"x": "left"}'}, {"cases": {"x": "left"}}),
     "a due time of its own": ("FLOW.WAIT", {"timeout": 60}, {"max_wait": 60}),
     "timeout_seconds as an alias": ("FLOW.MERGE", {"timeout_seconds": 60}, {"max_wait": 60}),
     "the call timeout of an agent": ("AI_AGENT.OPENAI", {"timeout": 60}, {"call_timeout": 60}),
@@ -710,3 +711,26 @@ def test_a_thousand_nodes_are_read_in_well_under_a_second() -> None:
     accepted(raw)
 
     assert time.perf_counter() - started < 1
+
+
+def test_a_document_full_of_mistakes_is_answered_in_time_with_the_first_thousand() -> None:
+    wires = [wire(f"from{index}", f"to{index}") for index in range(5000)]
+    raw = document([noop(f"n{index}", **{f"x{index}": 1}) for index in range(1000)], wires)
+    raw |= {f"field{index}": 1 for index in range(50_000)}
+
+    started = time.perf_counter()
+    reading = read(raw)
+
+    assert len(reading.problems) == 1000
+    assert time.perf_counter() - started < 3
+
+
+def test_warnings_do_not_hide_what_refuses_saving() -> None:
+    nodes = [
+        noop(f"n{index}", webhooks=[], input_ports=[], output_ports=[]) for index in range(999)
+    ]
+
+    reading = read(document(nodes, settings={"priority": 99}))
+
+    assert reading.document is None
+    assert found(reading)[-1] == ("/settings/priority", "invalid_value")

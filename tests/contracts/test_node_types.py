@@ -104,7 +104,8 @@ def test_every_name_of_the_catalogue_is_read_in_all_its_spellings(name: str) -> 
 )
 def test_every_alias_is_read(spelling: str, name: str) -> None:
     assert read_node_type(spelling, None, NAMES) == name
-    assert read_node_type(*spelling.split(".", 1), NAMES) == name
+    family, subtype = spelling.split(".", 1)
+    assert read_node_type(family, subtype, NAMES) == name
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from contracts.statuses import ExecutionStatus, Mode, SkipReason
 from scheduler.core.decision import Admitted, AttemptLost, TimerDue
 from tests.support.engine import START, Engine, compiled, document, node, wire
 
-ONE_TRY = {"retry_policy": None}
+ONE_TRY: dict[str, Any] = {"retry_policy": None}
 
 
 def line(*ids: str, **fields: object) -> Engine:

@@ -71,7 +71,7 @@ def test_what_only_looks_like_a_public_path_is_none(path: str) -> None:
     "fields",
     [
         pytest.param({"environment": "production"}, id="production"),
-        pytest.param({"host": "0.0.0.0"}, id="every address"),
+        pytest.param({"host": "192.0.2.1"}, id="an address of the network"),
         pytest.param({"host": "gateway.internal"}, id="a name"),
         pytest.param({"host": "::"}, id="every IPv6 address"),
         pytest.param({"dev_user_id": None}, id="no user"),

@@ -1,5 +1,6 @@
 """Builders of documents as users send them."""
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ def document(nodes: list[Any], connections: Any = (), **fields: Any) -> dict[str
 def chain(*nodes: dict[str, Any]) -> dict[str, Any]:
     """Return a document whose nodes follow each other, after a manual trigger."""
     ids = ["start", *(each["id"] for each in nodes)]
-    wires = [wire(*pair) for pair in zip(ids, ids[1:], strict=False)]
+    wires = [wire(*pair) for pair in pairwise(ids)]
     return document([START, *nodes], wires)
 
 

@@ -15,6 +15,7 @@ from bus.client import Bus, CoreMessage
 from contracts import messages, subjects
 from contracts.history import (
     KIND_OF,
+    By,
     EventData,
     EventMessage,
     ExecutionCanceled,
@@ -89,6 +90,39 @@ def client(address: str, token: str | None = TOKEN) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=address, headers=headers, timeout=20, trust_env=False)
 
 
+async def make_workflow(
+    api: httpx.AsyncClient, document: dict[str, Any] | None = None, *, publish: bool = False
+) -> str:
+    """Create a workflow, HELLO if none is given, and return its address."""
+    made = await api.post("/v1/workflows", json=document or HELLO)
+    assert made.status_code == 201, made.text
+    location: str = made.headers["location"]
+    if publish:
+        published = await api.post(f"{location}/publish")
+        assert published.status_code == 201, published.text
+    return location
+
+
+async def make_execution(api: httpx.AsyncClient, workflow: str, **body: Any) -> str:
+    """Start an execution of the workflow at an address, and return its id."""
+    accepted = await api.post(f"{workflow}/execute", json=body)
+    assert accepted.status_code == 202, accepted.text
+    execution_id: str = accepted.json()["id"]
+    return execution_id
+
+
+def refused(answer: httpx.Response, status: int, code: str, pointer: str | None = None) -> None:
+    """Assert that an answer is a problem of this code, and about what is at `pointer`."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == code, problem
+    assert problem["status"] == status
+    assert problem["trace_id"] == answer.headers["traceparent"].split("-")[1]
+    if pointer is not None:
+        assert pointer in [each["pointer"] for each in problem["errors"]], problem
+
+
 class SchedulerStandIn:
     """Records the commands that the gateway sends, and commits and publishes events as the scheduler would."""
 
@@ -99,7 +133,7 @@ class SchedulerStandIn:
         self.starts: asyncio.Queue[StartExecution] = asyncio.Queue()
         self.cancels: asyncio.Queue[CancelExecution] = asyncio.Queue()
         self.on_start: Callable[[StartExecution], Awaitable[None]] | None = None
-        self.answers_cancels = True
+        self.on_cancel: Callable[[CancelExecution], Awaitable[None]] = self.cancel
 
     async def __aenter__(self) -> Self:
         self._session = await AdvanceSession.open(self._store)
@@ -121,15 +155,30 @@ class SchedulerStandIn:
                 await self.on_start(command)
             return
         self.cancels.put_nowait(command)
-        if self.answers_cancels:
-            await self.cancel(command)
+        await self.on_cancel(command)
 
     async def cancel(self, command: CancelExecution) -> None:
         """End an execution, and answer whoever asked for it."""
         canceled = ExecutionCanceled(by=command.by, reason=command.reason)
         await self.record(command.execution_id, canceled)
+        await self._answer(command, CommandAnswer(command.execution_id, ExecutionStatus.CANCELED))
+
+    async def finish_first(self, command: CancelExecution) -> None:
+        """Let an execution succeed, and refuse to cancel it; to be set as `on_cancel`."""
+        await self.succeed(command.execution_id)
+        refusal = CommandAnswer(
+            command.execution_id, ExecutionStatus.SUCCESS, code="already_finished"
+        )
+        await self._answer(command, refusal)
+
+    async def cancel_silently(self, execution_id: str) -> None:
+        """End an execution, and tell nobody."""
+        await self.record(
+            execution_id, ExecutionCanceled(by=By(source="SYSTEM")), is_published=False
+        )
+
+    async def _answer(self, command: CancelExecution, answer: CommandAnswer) -> None:
         if command.reply_to:
-            answer = CommandAnswer(command.execution_id, ExecutionStatus.CANCELED)
             await self._bus.publish(command.reply_to, messages.encode(answer))
 
     async def record(

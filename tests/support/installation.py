@@ -18,6 +18,7 @@ from contracts.messages import CancelExecution, StartExecution, encode
 from contracts.model import Document
 from contracts.statuses import Mode
 from db import executions, users, workflows
+from db.errors import StoreUnavailable
 from db.executions import ExecutionRow, HistoryRow, NewExecution
 from db.store import Store
 from db.triggers import EventTrigger
@@ -141,8 +142,11 @@ class Installation:
         """Wait until something holds for all of these executions, and return them."""
         async with asyncio.timeout(seconds):
             waiting = list(ids)
-            while waiting := [each for each in waiting if not holds(await self.row(each))]:
-                await self._next_event()
+            while waiting:
+                with contextlib.suppress(StoreUnavailable):
+                    waiting = [each for each in waiting if not holds(await self.row(each))]
+                if waiting:
+                    await self._next_event()
         return [await self.row(each) for each in ids]
 
     async def _next_event(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from contracts.history import ExecutionCreated, Parent, decode_data
 from contracts.statuses import Mode
-from db import advances, errors, executions, idempotency, users
+from db import advances, errors, executions, idempotency, queries, users
 from db.advances import AdvanceSession
 from db.executions import ExecutionFilters
 from db.store import Store
@@ -179,7 +179,10 @@ async def test_a_list_is_narrowed_by_every_filter(
         rows, _ = await executions.page(store, user_id, wanted, 10, None)
         return [row.id for row in rows]
 
+    both = [workflow.workflow_id, other.workflow_id]
     assert await found(workflow_id=[other.workflow_id]) == [new]
+    assert await found(workflow_id=[*both, *both]) == [ended, new, old]
+    assert await found(workflow_id=both, status=["NEW"]) == [new, old]
     assert await found(version=[1]) == [ended, new, old]
     assert await found(version=[2]) == []
     assert await found(status=["SUCCESS", "ERROR"]) == [ended]
@@ -188,6 +191,48 @@ async def test_a_list_is_narrowed_by_every_filter(
     assert await found(parent_execution_id=[parent]) == [new]
     assert await found(created_after=builders.START - timedelta(hours=1)) == [ended, new]
     assert await found(created_before=builders.START) == [old]
+
+
+@pytest.mark.parametrize(
+    ("subject", "name", "index"),
+    [
+        pytest.param(
+            "executions", "page_executions", "workflow_executions_user", id="a user's list"
+        ),
+        pytest.param(
+            "executions",
+            "page_executions_of_workflows",
+            "workflow_executions_workflow",
+            id="a workflow's list",
+        ),
+        pytest.param("advances", "unfinished", "workflow_executions_status", id="the sweeper"),
+    ],
+)
+async def test_plans_take_the_index_that_is_made_for_them_whatever_the_statistics_say(
+    store: Store,
+    ids: Ids,
+    workflow: Version,
+    direct: Connection,
+    subject: str,
+    name: str,
+    index: str,
+) -> None:
+    await builders.started(store, workflow, [ids.new() for _ in range(20)])
+    await direct.execute("analyze")
+
+    async with store.transaction() as session:
+        await session.execute("set local plan_cache_mode = force_generic_plan")
+        await session.execute(f"prepare q as {queries.load(subject)[name]}")
+        row = await session.fetch_row(
+            "select cardinality(parameter_types) as count from pg_prepared_statements "
+            "where name = 'q'"
+        )
+        assert row is not None
+        plan = await session.fetch(f"explain execute q({', '.join(['null'] * row['count'])})")
+
+    scans = [line for (line,) in plan if "on workflow_executions" in line]
+    assert len(scans) == 1
+    assert index in scans[0]
 
 
 async def test_history_is_read_in_pieces_and_narrowed(

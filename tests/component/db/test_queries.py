@@ -41,12 +41,9 @@ def test_a_query_is_in_lower_case(subject: str, name: str) -> None:
 @pytest.mark.component
 async def test_postgres_understands_every_query(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
-    for subject, name in NAMES:
-        if (subject, name) != (
-            "migrations",
-            "take_turns",
-        ):  # two statements, which cannot be prepared
-            await connection.prepare(queries.load(subject)[name])
+    for text in (queries.load(subject)[name] for subject, name in NAMES):
+        if "set local" not in text:  # several statements in one cannot be prepared
+            await connection.prepare(text)
     await connection.close()
 
 

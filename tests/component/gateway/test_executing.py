@@ -1,29 +1,34 @@
 """Starting executions over HTTP: what is committed, what the scheduler is told, and what the client gets."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
+import pytest
 
 import db.executions
 from contracts.history import ExecutionCreated, decode_data
 from db.store import Store
-from tests.support.gateways import HELLO, USER, SchedulerStandIn
+from gateway.app import GatewayApp
+from tests.support.gateways import (
+    HELLO,
+    USER,
+    SchedulerStandIn,
+    make_execution,
+    make_workflow,
+    refused,
+)
+
+pytestmark = pytest.mark.component
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-async def make(api: httpx.AsyncClient, document: dict[str, Any] = HELLO) -> str:
-    """Create a workflow and return its address."""
-    made = await api.post("/v1/workflows", json=document)
-    assert made.status_code == 201, made.text
-    return made.headers["location"]
 
 
 async def test_an_execution_is_committed_and_the_scheduler_told(
     api: httpx.AsyncClient, scheduler: SchedulerStandIn, store: Store
 ) -> None:
-    workflow = await make(api)
+    workflow = await make_workflow(api)
 
     accepted = await api.post(
         f"{workflow}/execute",
@@ -38,6 +43,7 @@ async def test_an_execution_is_committed_and_the_scheduler_told(
     assert execution["status"] == "NEW"
     assert execution["mode"] == "MANUAL"
     assert execution["input"] == {"name": "Ada"}
+    assert execution["metadata"] == {"ticket": 7}
     assert execution["trigger"] == {"node_id": "start", "type": "TRIGGER.MANUAL"}
     assert execution["node_counts"] == {"PENDING": 2}
     assert execution["workflow_version"] is None
@@ -45,11 +51,230 @@ async def test_an_execution_is_committed_and_the_scheduler_told(
     start = await asyncio.wait_for(scheduler.starts.get(), 5)
     (created,) = await db.executions.history(store, execution["id"], limit=10)
     told = decode_data("execution_created", bytes(start.created or b""))
-    assert isinstance(told, ExecutionCreated)
     assert start.execution_id == execution["id"]
     assert start.created_at == created.at
     assert told == decode_data(created.kind, created.data)
+    assert isinstance(told, ExecutionCreated)
     assert told.user_id == USER
     assert told.priority == 3
     assert (told.traceparent or "").split("-")[1] == TRACEPARENT.split("-")[1]
     assert (await api.get(accepted.headers["location"])).json() == execution
+
+
+async def test_waiting_gives_the_final_execution(
+    api: httpx.AsyncClient, scheduler: SchedulerStandIn
+) -> None:
+    scheduler.on_start = scheduler.answer_starts
+    workflow = await make_workflow(api)
+
+    final = await api.post(f"{workflow}/execute?wait=10")
+
+    assert final.status_code == 200, final.text
+    assert final.json()["status"] == "SUCCESS"
+    assert final.json()["output"] == {"hello": "hello"}
+    assert final.json()["node_counts"] == {"SUCCESS": 2}
+    assert final.elapsed.total_seconds() < 1.5, "the event wakes the wait, not the poll"
+
+
+async def test_waiting_in_vain_gives_the_execution_as_it_is(api: httpx.AsyncClient) -> None:
+    workflow = await make_workflow(api)
+
+    accepted = await api.post(f"{workflow}/execute?wait=0.2")
+
+    assert accepted.status_code == 202
+    assert accepted.json()["status"] == "NEW"
+
+
+async def test_an_end_that_no_message_tells_is_still_seen(
+    api: httpx.AsyncClient, scheduler: SchedulerStandIn, store: Store
+) -> None:
+    execution_id = await make_execution(api, await make_workflow(api))
+    waiting = asyncio.create_task(api.get(f"/v1/executions/{execution_id}?wait=30"))
+
+    await scheduler.cancel_silently(execution_id)
+
+    assert (await waiting).json()["status"] == "CANCELED"
+
+
+async def test_the_published_version_is_taken_unless_another_is_asked_for(
+    api: httpx.AsyncClient,
+) -> None:
+    workflow = await make_workflow(api)
+    draft = await api.post(f"{workflow}/execute")
+    await api.post(f"{workflow}/publish")
+    published = await api.post(f"{workflow}/execute")
+    await api.put(workflow, json={"description": "second"})
+    await api.post(f"{workflow}/publish")
+    await api.put(workflow, json={"description": "draft again"})
+
+    newest = await api.post(f"{workflow}/execute")
+    older = await api.post(f"{workflow}/execute", json={"version": 1})
+    explicit = await api.post(f"{workflow}/execute", json={"version": "draft"})
+    again = await api.post(f"{workflow}/execute", json={"version": "draft"})
+    unknown = await api.post(f"{workflow}/execute", json={"version": 7})
+
+    assert draft.json()["workflow_version"] is None
+    assert published.json()["workflow_version"] == 1
+    assert newest.json()["workflow_version"] == 2
+    assert older.json()["version_id"] == published.json()["version_id"]
+    assert explicit.json()["workflow_version"] is None
+    assert explicit.json()["version_id"] == again.json()["version_id"]
+    assert explicit.json()["version_id"] != draft.json()["version_id"]
+    refused(unknown, 422, "invalid_request", "/version")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(None, {}, id="no body"),
+        pytest.param({}, {}, id="empty"),
+        pytest.param({"trigger_data": [1, 2.5, None]}, [1, 2.5, None], id="trigger_data"),
+        pytest.param({"input_data": "text ü 🎈"}, "text ü 🎈", id="input_data"),
+        pytest.param({"input": None}, None, id="null"),
+        pytest.param({"input": 2**64 - 1}, 2**64 - 1, id="64 bits"),
+        pytest.param({"input": {"b": 1, "a": 2}}, {"b": 1, "a": 2}, id="order kept"),
+    ],
+)
+async def test_input_is_any_json_under_three_names(
+    api: httpx.AsyncClient, body: Any, expected: Any
+) -> None:
+    workflow = await make_workflow(api)
+
+    accepted = await api.post(f"{workflow}/execute", json=body)
+
+    assert accepted.status_code == 202, accepted.text
+    assert accepted.json()["input"] == expected
+    read = (await api.get(accepted.headers["location"])).json()
+    assert read["input"] == expected
+    assert json.dumps(read["input"]) == json.dumps(expected)
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        pytest.param({"inputs": {}}, "/inputs", id="unknown field"),
+        pytest.param({"input": 1, "trigger_data": 2}, "/trigger_data", id="two names"),
+        pytest.param({"input": {"a": [{"$payload": {}}]}}, "/input", id="a payload reference"),
+        pytest.param({"priority": 11}, "/priority", id="priority"),
+        pytest.param({"version": "newest"}, "/version", id="version"),
+        pytest.param({"version": True}, "/version", id="a boolean as version"),
+        pytest.param({"trigger_node_id": "hello"}, "/trigger_node_id", id="no trigger"),
+        pytest.param({"trigger_node_id": "nobody"}, "/trigger_node_id", id="no node"),
+        pytest.param({"metadata": []}, "/metadata", id="metadata"),
+        pytest.param({"user_id": USER}, "/user_id", id="user_id"),
+        pytest.param([], "", id="no object"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_and_nothing_started(
+    api: httpx.AsyncClient, body: Any, pointer: str
+) -> None:
+    workflow = await make_workflow(api)
+
+    refused(await api.post(f"{workflow}/execute", json=body), 422, "invalid_request", pointer)
+
+    assert (await api.get("/v1/executions")).json()["items"] == []
+
+
+async def test_metadata_has_a_limit(api: httpx.AsyncClient) -> None:
+    workflow = await make_workflow(api)
+
+    answer = await api.post(f"{workflow}/execute", json={"metadata": {"a": "x" * 70_000}})
+
+    refused(answer, 422, "limit_exceeded", "/metadata")
+
+
+async def test_a_trigger_can_be_named(api: httpx.AsyncClient) -> None:
+    nodes = [
+        {"id": "one", "type": "TRIGGER.MANUAL"},
+        {"id": "two", "type": "TRIGGER.EVENT", "parameters": {"subject": "x"}},
+        {"id": "work", "type": "FLOW.NOOP"},
+    ]
+    connections = [{"from": "one", "to": "work"}, {"from": "two", "to": "work"}]
+    workflow = await make_workflow(api, {"name": "Two", "nodes": nodes, "connections": connections})
+
+    default = await api.post(f"{workflow}/execute")
+    named = await api.post(f"{workflow}/execute", json={"trigger_node_id": "two"})
+
+    assert default.json()["trigger"]["node_id"] == "one"
+    assert named.json()["trigger"] == {"node_id": "two", "type": "TRIGGER.EVENT"}
+
+
+async def test_a_large_input_is_stored_and_the_scheduler_told_without_it(
+    api: httpx.AsyncClient, scheduler: SchedulerStandIn
+) -> None:
+    workflow = await make_workflow(api)
+    text = "x" * 3_000_000
+
+    accepted = await api.post(f"{workflow}/execute", json={"input": text})
+
+    assert accepted.status_code == 202
+    start = await asyncio.wait_for(scheduler.starts.get(), 5)
+    assert start.execution_id == accepted.json()["id"]
+    assert not start.created
+    assert start.created_at is None
+    assert (await api.get(accepted.headers["location"])).json()["input"] == text
+
+
+async def test_many_starts_at_once_are_all_committed_once(
+    api: httpx.AsyncClient, app: GatewayApp, scheduler: SchedulerStandIn, store: Store
+) -> None:
+    workflow = await make_workflow(api, publish=True)
+
+    answers = await asyncio.gather(
+        *(api.post(f"{workflow}/execute", json={"input": n}) for n in range(100))
+    )
+
+    assert {answer.status_code for answer in answers} == {202}
+    ids = {answer.json()["id"] for answer in answers}
+    assert len(ids) == 100
+    told = {(await asyncio.wait_for(scheduler.starts.get(), 5)).execution_id for _ in ids}
+    assert told == ids
+    rows = await store.fetch("select id from workflow_executions")
+    assert {str(row["id"]) for row in rows} == ids
+    assert "flotilla_gateway_executions_created_total 100.0" in (await api.get("/metrics")).text
+
+
+async def test_a_repeated_request_with_its_key_starts_nothing_again(
+    api: httpx.AsyncClient, store: Store
+) -> None:
+    workflow = await make_workflow(api)
+    key = {"idempotency-key": "order-17"}
+
+    first = await api.post(f"{workflow}/execute", json={"input": {"a": 1, "b": 2}}, headers=key)
+    again = await api.post(f"{workflow}/execute", json={"input": {"a": 1, "b": 2}}, headers=key)
+    other = await api.post(f"{workflow}/execute", json={"input": {"a": 2}}, headers=key)
+    elsewhere = await api.post(f"{await make_workflow(api, HELLO)}/execute", headers=key)
+
+    assert first.status_code == again.status_code == elsewhere.status_code == 202
+    assert again.json() == first.json()
+    assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+    refused(other, 422, "idempotency_key_reused")
+    assert elsewhere.json()["id"] != first.json()["id"]
+    rows = await store.fetch("select id from workflow_executions")
+    assert len(rows) == 2
+
+
+async def test_of_requests_with_one_key_at_once_one_starts_something(
+    api: httpx.AsyncClient, store: Store
+) -> None:
+    workflow = await make_workflow(api)
+    key = {"idempotency-key": "k"}
+
+    answers = await asyncio.gather(
+        *(api.post(f"{workflow}/execute", headers=key) for _ in range(20))
+    )
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
+    assert len(await store.fetch("select id from workflow_executions")) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "tab\tinside"])
+async def test_a_key_has_to_be_one(api: httpx.AsyncClient, key: str) -> None:
+    workflow = await make_workflow(api)
+
+    answer = await api.post(f"{workflow}/execute", headers={"idempotency-key": key})
+
+    refused(answer, 400, "malformed_request")

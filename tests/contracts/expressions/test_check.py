@@ -1,5 +1,7 @@
 """Checking before anything runs (NODES.md 1.1)."""
 
+from typing import Any
+
 import pytest
 
 from contracts.expressions.check import check, check_templates
@@ -70,7 +72,7 @@ def test_what_an_expression_uses(
         ("nodes['a b'].total", "unknown_name", 13, "nodes['a b'].output.total"),
         ("nodes.my-node.output", "syntax", 0, "nodes['my-node']"),
         ("True", "unknown_name", 0, "true"),
-        ("foo(1)", "unknown_name", 0, None),
+        ("quux(1)", "unknown_name", 0, None),
         ("size(1, 2)", "type", 0, None),
         ("input.a.matches('(')", "value", 16, None),
         ("matches(input.a, '(?=x)')", "value", 17, None),
@@ -106,7 +108,7 @@ def test_without_a_matcher_patterns_are_not_checked() -> None:
 
 
 def test_templates_tell_all_their_problems() -> None:
-    value = {
+    value: Any = {
         "url": "https://x/{{ input.id }}/{{ amount }}",
         "headers": ["{{ nodes.a.output }}", "{{ 1 + }} {{ open"],
         "body": {"x": "é {{ 1 + }}", "fine": "{{ loop.item }}"},
@@ -126,4 +128,5 @@ def test_templates_tell_all_their_problems() -> None:
 def test_a_value_without_templates_uses_nothing() -> None:
     checked = check_templates({"a": 1, "b": "x"})
 
-    assert (checked.references, checked.names, checked.problems) == (set(), set(), ())
+    assert (checked.references, checked.names) == (frozenset(), frozenset())
+    assert checked.problems == ()

@@ -278,7 +278,7 @@ def test_tokens_cover_the_source_in_order(text: str) -> None:
     if isinstance(found, ExpressionError):
         assert found.code in ("syntax", "overflow")
     else:
-        ends = [0, *(token.end for token in found)]
+        ends = [0, *(token.position + len(token.text) for token in found)]
         assert all(token.position >= end for token, end in zip(found, ends, strict=False))
         assert found[-1].kind == "end"
 

@@ -19,6 +19,8 @@ from tests.contracts.expressions.evaluating import SCOPE, failure, failure_in, s
         ("input.tags[1.0]", "vip"),
         ("input.order.items[1]['sku']", "b2"),
         ("{'a b': 1}['a b']", 1),
+        ("input['or' + 'der'].id", "A-7"),
+        ("input.tags[parseJson('[1.0]')[0]]", "vip"),
         ("nodes['check-stock'].output.left", 0),
         ('nodes["check-stock"].ports.main.left', 0),
         ("nodes['check-stock'].status", "SUCCESS"),
@@ -41,6 +43,7 @@ def test_a_name_gives_what_the_scope_holds(source: str, expected: Any) -> None:
     "source",
     [
         "input.absent",
+        "input['ab' + 'sent']",
         "input['absent']",
         "input.note.field",
         "input.note['field']",
@@ -224,6 +227,16 @@ def test_a_condition_gives_true_or_false() -> None:
         condition("input.tags", SCOPE)
     assert caught.value.code == "type"
     assert caught.value.source == "input.tags"
+
+
+@pytest.mark.parametrize(
+    "source", ["input", "[input]", "string(input)", "toJson([input])", "input.a"]
+)
+def test_what_is_no_json_is_refused(source: str) -> None:
+    error = failure(source, input={1, 2})
+
+    assert error.code == "type"
+    assert "foreign value" in error.message
 
 
 def test_a_value_that_is_passed_on_is_the_same_object() -> None:

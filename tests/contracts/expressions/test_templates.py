@@ -47,6 +47,7 @@ def failed(value: Any, limits: Limits | None = None, **names: Any) -> Expression
         ("{ {1} }", "{ {1} }"),
         ("é{{ 'ü' }}", "éü"),
         (["{{ 1 }}", {"{{ key }}": "{{ 2 }}"}], [1, {"{{ key }}": 2}]),
+        (["{{ 1 }}", 2.5, None, True], [1, 2.5, None, True]),
         ({"a": {"b": ["x{{ true }}"]}}, {"a": {"b": ["xtrue"]}}),
     ],
     ids=repr,
@@ -75,7 +76,7 @@ def test_a_faulty_template_fails(template: str, code: str, position: int) -> Non
 
 
 def test_a_value_without_templates_is_passed_on() -> None:
-    value = {"a": ["b", {"{{ key }}": 1}]}
+    value: Any = {"a": ["b", {"{{ key }}": 1}]}
 
     assert contains_template(value) is False
     assert rendered(value) is value
@@ -97,7 +98,7 @@ def test_a_value_that_is_passed_on_again_and_again_counts() -> None:
 
 
 def test_sources_name_each_expression_with_its_pointer() -> None:
-    value = {"a/b": ["x", "{{ 1 }} {{ 2 }}"], "c~": {"d": "{{ 3 }}"}}
+    value: Any = {"a/b": ["x", "{{ 1 }} {{ 2 }}"], "c~": {"d": "{{ 3 }}"}}
 
     assert sources(value) == [("/a~1b/1", " 1 "), ("/a~1b/1", " 2 "), ("/c~0/d", " 3 ")]
     assert sources("{{ 1 }}") == [("", " 1 ")]
@@ -107,6 +108,12 @@ def test_a_template_has_at_most_100_expressions() -> None:
     assert rendered("{{ 1 }}" * 100) == "1" * 100
     assert failed("{{ 1 }}" * 101).code == "budget"
     assert rendered(["{{ 1 }}"] * 101) == [1] * 101
+
+
+def test_the_end_of_an_expression_is_looked_for_as_far_as_one_may_reach() -> None:
+    assert rendered("{{ 1 " + " " * 4_093 + "}}") == 1
+    assert failed("{{ " + " " * 5_000 + "1 }}").code == "syntax"
+    assert failed("{{ " * 1_000_000).code == "syntax"
 
 
 def test_a_rendered_parameter_has_at_most_one_mebibyte() -> None:

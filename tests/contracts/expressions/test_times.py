@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.expressions.evaluating import SCOPE, failure, same, value
+from tests.contracts.expressions.evaluating import failure, same, value
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,8 @@ def test_reading(source: str, expected: Any) -> None:
         ("duration([])", "type"),
         ("dateFormat('2026-03-28', '%Y')", "type"),
         ("dateFormat(now, '%Q')", "value"),
+        ("dateFormat(now, '" + "a" * 1001 + "')", "value"),
+        ("timestamp(253402300800)", "overflow"),
         ("dateFormat(now, '%')", "value"),
         ("dateFormat(now, '%Y', 'Mars/Base')", "value"),
         ("dateFormat(now, '%Y', '../etc/passwd')", "value"),
@@ -187,7 +189,6 @@ def test_the_zone_is_utc_unless_the_workflow_says_otherwise() -> None:
 
 
 def test_an_instant_beyond_the_local_calendar_fails() -> None:
-    latest = {"input": "9999-12-31T23:59:59Z"}
+    error = failure("timestamp(input).getHours()", input="9999-12-31T23:59:59Z")
 
-    assert failure("timestamp(input).getHours()", **latest).code == "overflow"
-    assert SCOPE["workflow"]["timezone"] == "Europe/Berlin"
+    assert error.code == "overflow"

@@ -1,0 +1,212 @@
+"""Settings: defaults, what is read from an environment, and what is said about bad values."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from flotilla import settings
+from flotilla.settings import (
+    LIMIT_VARIABLES,
+    NEEDS,
+    VARIABLES,
+    Limits,
+    MissingSettings,
+    Process,
+    Settings,
+    SettingsError,
+)
+
+SECRET = "s3cret-of-nobody"
+
+
+def test_an_empty_environment_gives_the_defaults_of_the_contract() -> None:
+    read = settings.read({})
+
+    assert read == Settings()
+    assert (read.host, read.port, read.environment) == ("127.0.0.1", 8002, "development")
+    assert read.data_dir == Path(".flotilla")
+    assert (read.worker_types, read.worker_concurrency, read.drain_seconds) == ((), 64, 30)
+    assert (read.log_level, read.log_format) == ("INFO", None)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        pytest.param("DATABASE_URL", "postgres://u:p@h/d", "postgres://u:p@h/d", id="postgres is postgresql"),
+        pytest.param("NATS_URL", "nats://a:1, b:2", "nats://a:1, b:2", id="several servers"),
+        pytest.param("REDIS_URL", "rediss://h:1/0", "rediss://h:1/0", id="redis over TLS"),
+        pytest.param("NATS_CREDS", "/a/b.creds", Path("/a/b.creds"), id="path"),
+        pytest.param("PORT", "65535", 65_535, id="highest port"),
+        pytest.param("PUBLIC_URL", "https://x.example/", "https://x.example", id="no slash at the end"),
+        pytest.param("ENVIRONMENT", "Production", "production", id="any case"),
+        pytest.param("ALLOWED_PRIVATE_HOSTS", "db, 10.0.0.0/8,h:8002", ("db", "10.0.0.0/8", "h:8002"), id="hosts"),
+        pytest.param("CORS_ORIGINS", "https://a.example", ("https://a.example",), id="origin"),
+        pytest.param("WORKER_TYPES", "action, flow.if", ("ACTION", "FLOW.IF"), id="types in any case"),
+        pytest.param("DRAIN_SECONDS", "0.5", 0.5, id="part of a second"),
+        pytest.param("LOG_LEVEL", "debug", "DEBUG", id="level in any case"),
+        pytest.param("LOG_FORMAT", "JSON", "json", id="format in any case"),
+        pytest.param("OTEL_SDK_DISABLED", "TRUE", True, id="boolean in any case"),
+        pytest.param("DEFAULT_NAMESPACE", "01900000-0000-7000-8000-00000000000A", "01900000-0000-7000-8000-00000000000a", id="uuid"),
+    ],
+)  # fmt: skip
+def test_a_good_value_is_read(variable: str, text: str, value: object) -> None:
+    read = settings.read({variable: f" {text} "})
+
+    assert getattr(read, VARIABLES[variable].field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        pytest.param("DATABASE_URL", "mysql://h/d", id="another database"),
+        pytest.param("DATABASE_URL", "h:5432", id="no URL"),
+        pytest.param("NATS_URL", "nats://a:1,http://b", id="one of several is wrong"),
+        pytest.param("REDIS_URL", "redis://", id="no host"),
+        pytest.param("PORT", "0", id="port too small"),
+        pytest.param("PORT", "65536", id="port too large"),
+        pytest.param("PORT", "80.5", id="port with a fraction"),
+        pytest.param("PORT", "9" * 400, id="port of many digits"),
+        pytest.param("PUBLIC_URL", "flotilla.example", id="no scheme"),
+        pytest.param("ENVIRONMENT", "staging", id="unknown environment"),
+        pytest.param("ALLOWED_PRIVATE_HOSTS", "http://h", id="a URL is no host"),
+        pytest.param("ALLOWED_PRIVATE_HOSTS", "10.0.0.0/99", id="no network"),
+        pytest.param("CORS_ORIGINS", "*", id="any origin"),
+        pytest.param("CORS_ORIGINS", "https://a.example/path", id="origin with path"),
+        pytest.param("WORKER_TYPES", "ACTION.HTTP.REQUEST", id="three parts"),
+        pytest.param("WORKER_CONCURRENCY", "0", id="no slot"),
+        pytest.param("DRAIN_SECONDS", "nan", id="not a number"),
+        pytest.param("DRAIN_SECONDS", "-1", id="negative"),
+        pytest.param("DEFAULT_NAMESPACE", "me", id="no uuid"),
+        pytest.param("LOG_LEVEL", "LOUD", id="unknown level"),
+        pytest.param("DEV_TOKEN", "a b", id="blank in a token"),
+        pytest.param("FLOTILLA_TOKEN", "schlüssel", id="letter that no header carries"),
+        pytest.param("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317", id="no scheme of OTLP/HTTP"),
+        pytest.param("OTEL_SDK_DISABLED", "1", id="boolean as a number"),
+        pytest.param("LIMIT_NODES", "0", id="limit of nothing"),
+        pytest.param("LIMIT_BODY_BYTES", "16 MiB", id="limit with a unit"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_refused_with_its_name_and_what_is_allowed(variable: str, text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings.read({variable: text})
+
+    (bad,) = refused.value.bad
+    assert bad.variable == variable
+    assert str(refused.value) == f"{variable}: {bad.problem}; allowed: {bad.allowed}"
+    assert bad.allowed
+
+
+def test_all_bad_values_are_reported_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings.read({"PORT": "x", "HOST": "127.0.0.1", "LIMIT_NODES": "x", "LOG_FORMAT": "x"})
+
+    assert [bad.variable for bad in refused.value.bad] == ["PORT", "LOG_FORMAT", "LIMIT_NODES"]
+
+
+def test_an_empty_variable_counts_as_not_set_and_an_unknown_one_is_ignored() -> None:
+    assert settings.read({"PORT": " ", "REDIS_URL": "", "FLOTILLA_COLOUR": "red"}) == Settings()
+
+
+@pytest.mark.parametrize("variable", [name for name, each in VARIABLES.items() if each.is_secret])
+def test_a_secret_shows_in_no_message_and_no_repr(variable: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings.read({variable: f"ftp://u:{SECRET} @h"})
+
+    assert SECRET not in str(refused.value)
+    assert SECRET not in repr(msgspec.convert({VARIABLES[variable].field: SECRET}, Settings))
+
+
+def test_every_field_has_a_variable_of_its_name_and_every_limit_too() -> None:
+    fields = set(Settings.__struct_fields__) - {"limits"}
+
+    assert {name.lower() for name in VARIABLES} == fields
+    assert {variable.field for variable in VARIABLES.values()} == fields
+    assert set(LIMIT_VARIABLES) == {f"LIMIT_{name.upper()}" for name in Limits.__struct_fields__}
+
+
+def test_a_limit_is_read() -> None:
+    assert settings.read({"LIMIT_NODES": "7"}).limits == Limits(nodes=7)
+
+
+@pytest.mark.parametrize("process", NEEDS)
+def test_a_process_names_the_variables_that_it_misses(process: Process) -> None:
+    needs = NEEDS[process]
+    if not needs:
+        settings.check(Settings(), process)
+        return
+
+    with pytest.raises(MissingSettings) as missing:
+        settings.check(Settings(), process)
+
+    assert missing.value.variables == needs
+    assert all(name in str(missing.value) for name in needs)
+
+
+@pytest.mark.parametrize(
+    "unsafe",
+    [
+        pytest.param({"ENVIRONMENT": "production"}, id="production"),
+        pytest.param({"HOST": "0.0.0.0"}, id="every address"),  # noqa: S104
+        pytest.param({"HOST": "192.168.1.4"}, id="an address of the network"),
+        pytest.param({"HOST": "flotilla.example"}, id="a name"),
+    ],
+)
+def test_a_dev_token_is_refused_where_others_could_use_it(unsafe: dict[str, str]) -> None:
+    read = settings.read({"DEV_TOKEN": SECRET, "NATS_URL": "nats://h", **unsafe})
+
+    with pytest.raises(SettingsError, match="DEV_TOKEN: ") as refused:
+        settings.check(read, "worker")
+
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
+def test_a_dev_token_is_fine_on_loopback(host: str) -> None:
+    settings.check(
+        settings.read({"DEV_TOKEN": SECRET, "NATS_URL": "nats://h", "HOST": host}), "worker"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "endpoint"),
+    [
+        pytest.param({}, None, id="nobody collects"),
+        pytest.param({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:4318/"}, "http://h:4318/v1/traces", id="common"),
+        pytest.param(
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t/x"},
+            "http://t/x",
+            id="the one for traces wins, as it stands",
+        ),
+        pytest.param(
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_SDK_DISABLED": "true"}, None, id="disabled"
+        ),
+    ],
+)  # fmt: skip
+def test_the_traces_endpoint_follows_opentelemetrys_variables(
+    environ: dict[str, str], endpoint: str | None
+) -> None:
+    assert settings.read(environ).traces_endpoint == endpoint
+
+
+def test_nothing_else_in_flotilla_reads_the_environment() -> None:
+    root = Path(settings.__file__).parent.parent
+    packages = ("bus", "contracts", "db", "flotilla", "gateway", "nodes", "scheduler", "workers")
+    reading = re.compile(r"\bos\.environ\b|\bgetenv\b")
+
+    readers = {
+        file.relative_to(root).as_posix()
+        for package in packages
+        for file in (root / package).rglob("*.py")
+        if reading.search(file.read_text())
+    }
+
+    assert readers == {"flotilla/settings.py"}
+
+
+def test_settings_are_a_value() -> None:
+    with pytest.raises(AttributeError):
+        Settings().port = 1  # type: ignore[misc]
+
+    assert msgspec.structs.replace(Settings(), port=1).port == 1

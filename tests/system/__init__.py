@@ -1,0 +1,1 @@
+"""The whole engine, as the processes that production runs."""
