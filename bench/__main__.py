@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +81,13 @@ def _cpu_of(process: psutil.Process, *, alone: bool) -> float:
         times = each.cpu_times()
         total += times.user + times.system
     return total
+
+
+def nats_messages(monitoring_url: str) -> int:
+    """Return how many messages the server has taken and given so far."""
+    with urllib.request.urlopen(f"{monitoring_url}/varz") as answer:  # noqa: S310  # our own server
+        varz = msgspec.json.decode(answer.read())
+    return int(varz["in_msgs"]) + int(varz["out_msgs"])
 
 
 class Load:
@@ -162,7 +170,7 @@ class Load:
 
 
 async def measure(
-    arguments: argparse.Namespace, env: dict[str, str], pids: dict[str, int]
+    arguments: argparse.Namespace, env: dict[str, str], pids: dict[str, int], monitoring_url: str
 ) -> dict[str, Any]:
     """Run the load against a running engine and return the figures."""
     store = await Store.open(env["DATABASE_URL"])
@@ -182,9 +190,10 @@ async def measure(
             await bus.subscribe(subjects.events_of_kind(kind), load.ended)
         await load.run(min(200, arguments.executions), 50)
         load.seconds.clear()
-        before = cpu_seconds(pids)
+        before, messages = cpu_seconds(pids), nats_messages(monitoring_url)
         seconds = await load.run(arguments.executions, arguments.in_flight)
         used = {name: after - before[name] for name, after in cpu_seconds(pids).items()}
+        messages = nats_messages(monitoring_url) - messages
     await store.close()
     load.seconds.sort()
     steps = arguments.executions * arguments.steps
@@ -197,6 +206,7 @@ async def measure(
         "p50_ms": round(statistics.median(load.seconds) * 1000, 1),
         "p99_ms": round(load.seconds[int(len(load.seconds) * 0.99)] * 1000, 1),
         "cpu_us_per_step": {name: round(each / steps * 1e6) for name, each in used.items()},
+        "nats_messages_per_step": round(messages / steps, 1),
         "ends": load.kinds,
     }
 
@@ -206,7 +216,8 @@ async def bench(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="flotilla-bench-", dir=arguments.dir) as folder:
         os.chmod(folder, 0o755)  # noqa: S103  # the database's own user must reach its folder below
         data = Path(folder)
-        servers = [PostgresServer(data / "postgres"), NatsServer(data / "nats")]
+        nats = NatsServer(data / "nats")
+        servers = [PostgresServer(data / "postgres"), nats]
         async with running(servers) as (database_url, nats_url):
             env = {"DATABASE_URL": database_url, "NATS_URL": nats_url, "LOG_LEVEL": "WARNING"}
             await migrations.migrate(database_url, builtin_specs())
@@ -216,7 +227,7 @@ async def bench(arguments: argparse.Namespace) -> None:
             ):
                 pids = {"scheduler": scheduler.pid, "worker": worker.pid, "bench": os.getpid()}
                 pids |= {server.name: server.pid or 0 for server in servers}
-                figures = await measure(arguments, env, pids)
+                figures = await measure(arguments, env, pids, nats.monitoring_url)
                 print(msgspec.json.encode(figures).decode(), flush=True)
 
 

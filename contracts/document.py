@@ -113,7 +113,7 @@ def _read(
         nodes=tuple(read.node for read in kept),
         connections=tuple(connection for _, connection in connections),
         settings=read_settings(fields, report, limits),
-        static_data=fields.mapping("static_data"),
+        static_data=fields.values_of_users("static_data"),
         pin_data=_pins(fields, distinct.keys()) if nodes else {},
         tags=_tags(fields),
         metadata=read_metadata(fields),
@@ -152,7 +152,7 @@ def _name(fields: Fields) -> str:
 
 
 def _pins(fields: Fields, node_ids: Container[str]) -> dict[str, Any]:
-    pins = fields.mapping("pin_data")
+    pins = fields.values_of_users("pin_data")
     for node_id in pins:
         if node_id not in node_ids:
             at = fields.at("pin_data") + pointer(node_id)

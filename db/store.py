@@ -28,12 +28,17 @@ POOLER_PORT: Final = 6543
 Row: TypeAlias = asyncpg.Record
 _Connection: TypeAlias = "asyncpg.Connection[Row] | PoolConnectionProxy[Row]"
 
-# Plans are made once and kept, perhaps from a time when the tables were empty: a lookup by key has to stay one as they grow.
-SESSION: Final = {"application_name": "flotilla", "jit": "off", "enable_seqscan": "off"}
+# Plans are made once and kept, perhaps from a time when the tables were empty. Without scans of whole tables a lookup by key
+# stays one as they grow, and a list goes along its index instead of sorting everything that a user has.
+SESSION: Final = {
+    "application_name": "flotilla",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+}
 # The hot loop's plan must not even depend on statistics, such as that nearly every execution is over. Left with index scans and
 # hash joins it is always the same, and locks rows in the order of their keys.
 HOT_SESSION: Final = SESSION | {
-    "enable_bitmapscan": "off",
     "enable_nestloop": "off",
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",

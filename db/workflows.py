@@ -273,18 +273,6 @@ async def snapshot(
     return kept
 
 
-async def version(store: Store, user_id: str, workflow_id: str, number: int) -> VersionRow | None:
-    """Return a numbered version of a user's workflow with its document, or None."""
-    return await versions.of_number(store, user_id, workflow_id, number)
-
-
-async def versions_page(
-    store: Store, user_id: str, workflow_id: str, limit: int, after: int | None
-) -> tuple[tuple[VersionRow, ...], int | None]:
-    """Return the numbered versions below `after`, newest first, without documents, and the number to go on from."""
-    return await versions.page(store, user_id, workflow_id, limit, after)
-
-
 def content_hash(encoded: bytes) -> str:
     """Return what tells documents apart: the SHA-256 of their encoded form."""
     return hashlib.sha256(encoded).hexdigest()

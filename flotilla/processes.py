@@ -30,7 +30,7 @@ log: Final = structlog.get_logger()
 def run_gateway(settings: Settings) -> None:
     """Serve the REST API until told to stop. Raises MissingSettings and SettingsError."""
     flotilla_settings.check(settings, "gateway")
-    with _tracer(settings, "flotilla-gateway") as tracer:
+    with tracer_of(settings, "flotilla-gateway") as tracer:
         stopping.run_until_stopped(lambda stop: _gateway(settings, tracer, stop))
 
 
@@ -56,7 +56,7 @@ def run_worker(settings: Settings) -> None:
         worker.serving(handlers, made.node_types)
     except ValueError as error:
         raise SettingsError(BadSetting("WORKER_TYPES", str(error), _types_of(handlers))) from None
-    with _tracer(settings, "flotilla-worker") as tracer:
+    with tracer_of(settings, "flotilla-worker") as tracer:
         stopping.run_until_stopped(lambda stop: worker.run_worker(made, handlers, stop, tracer))
 
 
@@ -172,7 +172,7 @@ def version() -> str:
 
 
 @contextmanager
-def _tracer(settings: Settings, service: str) -> "Iterator[SpanTracer | None]":
+def tracer_of(settings: Settings, service: str) -> "Iterator[SpanTracer | None]":
     """What makes spans, None where nobody collects them; what waits is sent at the end."""
     if settings.traces_endpoint is None:
         yield None

@@ -86,6 +86,8 @@ def _listen(settings: GatewaySettings) -> socket.socket:
         (settings.host, settings.port), family=family, backlog=BACKLOG, reuse_port=False
     )
     door.setblocking(False)
+    # Accepted sockets inherit it: an answer is written in two parts, and the second must not wait.
+    door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return door
 
 

@@ -27,6 +27,8 @@ MAX_RESPONSE_BYTES: Final = 5 * 1024 * 1024
 BODY_SHOWN_BYTES: Final = 2048
 """Of a refused call, in the details of its failure."""
 
+MAX_PORT: Final = 65535
+
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 TRACEPARENT: Final = "traceparent"
 
@@ -212,11 +214,15 @@ def _checked_url(text: str) -> httpx.URL:
     if url.scheme not in ("http", "https"):
         message = f"only http and https can be called, not {url.scheme or 'a url without a scheme'}"
         raise Failed(Failure(FailureKind.REJECTED, "address_refused", message))
-    if not url.host:
-        raise Failed(_invalid("url names no host"))
+    if not _has_place(url):
+        raise Failed(_invalid("url names no host, or no port that there is"))
     if url.userinfo:
-        raise Failed(_invalid("url holds a user name; secrets belong into a credential"))
+        raise Failed(_invalid("url holds a user name or password; put them into a credential"))
     return url
+
+
+def _has_place(url: httpx.URL) -> bool:
+    return bool(url.host) and (url.port is None or 0 < url.port <= MAX_PORT)
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -254,8 +260,8 @@ def _target(base: httpx.URL, location: str) -> httpx.URL:
         url = base.join(location)
     except httpx.InvalidURL as error:
         raise Failed(_redirect_refused(base, "to a url that cannot be read")) from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise Failed(_redirect_refused(base, f"to {url.scheme or 'nowhere'}, not http or https"))
+    if url.scheme not in ("http", "https") or not _has_place(url):
+        raise Failed(_redirect_refused(base, "to something that is no http or https url"))
     return url.copy_with(userinfo=b"") if url.userinfo else url
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from contracts.problems import pointer
 from contracts.reading.report import Report
+from contracts.reading.reserved import payload_references
 from contracts.spelling import snake_case
 
 USER_ID_REFUSED: Final = (
@@ -157,6 +158,14 @@ class Fields:
         if name in self.values:
             self.wrong_type(name, "an object")
         return {}
+
+    def values_of_users(self, name: str) -> dict[str, Any]:
+        """Return an object of free values, none of which may pass for a payload reference."""
+        value = self.mapping(name)
+        for at in payload_references(value, self.at(name)):
+            message = "an object with the lone key $payload is what the engine writes; add a key or rename it"
+            self.problem_at(at, "invalid_value", message)
+        return value
 
     def items(self, name: str) -> list[Any]:
         """Return a list, empty if absent."""

@@ -43,7 +43,7 @@ _OWN_TIMEOUTS: Final = {
 
 def read_parameters(node: Fields, spec: NodeSpec | None) -> tuple[dict[str, Any], Moved]:
     """Return the parameters of a node as they are stored, and those that are fields of the node today."""
-    raw = node.mapping("parameters")
+    raw = node.values_of_users("parameters")
     reading = _Reading(node, spec, raw)
     for key, value in raw.items():
         reading.take(key, value)

@@ -161,19 +161,16 @@ def test_any_bytes_give_a_document_or_a_refusal(data: bytes) -> None:
         assert isinstance(value, dict)
 
 
-@given(
-    st.dictionaries(
-        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5),
-        st.recursive(
-            st.none()
-            | st.booleans()
-            | st.integers(-(2**63), 2**63)
-            | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab-:# ", max_size=3), inner, max_size=3),
-            max_leaves=8,
-        ),
-        max_size=4,
-    )
-)  # fmt: skip
+# Beyond it JSON escapes in pairs of surrogates, which YAML does not know.
+TEXT = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs", "Cc"]), max_size=8)
+ATOMS = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | TEXT
+VALUES = st.recursive(
+    ATOMS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(TEXT, VALUES, max_size=4))
 def test_json_survives_a_yaml_file(value: dict[str, Any]) -> None:
-    assert read(json.dumps(value, indent=1, ensure_ascii=False)) == value
+    assert read(json.dumps(value, indent=1)) == value

@@ -163,7 +163,7 @@ async def test_a_url_that_cannot_be_called_is_refused(
     failure = await failure_of(http, Call(url=url))
 
     assert (failure.kind, failure.code) == (kind, code)
-    assert "secret" not in failure.message
+    assert "secret@" not in failure.message
 
 
 @pytest.mark.parametrize("name", ["Host", "Content-Length", "Transfer-Encoding", "connection"])
@@ -295,7 +295,9 @@ async def test_a_redirect_to_a_private_address_is_refused() -> None:
     assert (failure.kind, failure.code) == (FailureKind.REJECTED, "redirect_refused")
 
 
-@pytest.mark.parametrize("location", ["ftp://example.org/", "file:///etc/passwd", "http://[bad/"])
+@pytest.mark.parametrize(
+    "location", ["ftp://example.org/", "file:///etc/passwd", "http://", "http://127.0.0.1:99999/"]
+)
 async def test_a_redirect_to_something_else_is_refused(http: HttpClient, location: str) -> None:
     async with serving(Reply(302, headers={"Location": location})) as server:
         failure = await failure_of(http, Call(url=server.url()))

@@ -70,14 +70,14 @@ def settings(**fields: Any) -> GatewaySettings:
 @contextlib.asynccontextmanager
 async def served(app: GatewayApp, stop: asyncio.Event) -> AsyncIterator[str]:
     """The address of an application that is served until the block ends or `stop` is set."""
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(serve(app, app.gateway.settings, stop, listening=port.set_result))
+    ports: asyncio.Queue[int] = asyncio.Queue()
+    serving = asyncio.create_task(
+        serve(app, app.gateway.settings, stop, listening=ports.put_nowait)
+    )
     try:
         async with asyncio.timeout(10):
-            await asyncio.wait({serving, port}, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            serving.result()
-        yield f"http://127.0.0.1:{port.result()}"
+            port = await ports.get()
+        yield f"http://127.0.0.1:{port}"
     finally:
         stop.set()
         async with asyncio.timeout(30):

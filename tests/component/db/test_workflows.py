@@ -183,7 +183,7 @@ async def test_what_is_not_there_is_not_found(store: Store, ids: Ids, writer: Wr
     )
 
     assert await workflows.get(store, stranger.user_id, writer.workflow_id) is None
-    assert await workflows.version(store, stranger.user_id, writer.workflow_id, 1) is None
+    assert await versions.of_number(store, stranger.user_id, writer.workflow_id, 1) is None
     for refused in (
         stranger.update(document()),
         stranger.publish(document()),
@@ -247,13 +247,13 @@ async def test_versions_are_listed_newest_first_without_snapshots(
         await writer.publish(document(description=str(number)))
     await writer.snapshot(document(description="draft"))
 
-    rows, after = await workflows.versions_page(store, writer.user_id, writer.workflow_id, 2, None)
-    rest, end = await workflows.versions_page(store, writer.user_id, writer.workflow_id, 2, after)
+    rows, after = await versions.page(store, writer.user_id, writer.workflow_id, 2, None)
+    rest, end = await versions.page(store, writer.user_id, writer.workflow_id, 2, after)
 
     assert [row.version for row in (*rows, *rest)] == [3, 2, 1]
     assert rows[0].document is None
     assert (after, end) == (2, None)
-    version = await workflows.version(store, writer.user_id, writer.workflow_id, 2)
+    version = await versions.of_number(store, writer.user_id, writer.workflow_id, 2)
     assert version is not None
     assert version.document is not None
     assert decode_document(version.document).description == "1"
@@ -318,7 +318,7 @@ async def test_a_deleted_workflow_is_gone_but_for_its_executions(
     assert await workflows.get(store, writer.user_id, writer.workflow_id) is None
     assert await workflows.find_by_name(store, writer.user_id, "Orders") == ()
     assert await workflows.page(store, writer.user_id, WorkflowFilters(), 10, None) == ((), None)
-    assert await workflows.version(store, writer.user_id, writer.workflow_id, 1) is None
+    assert await versions.of_number(store, writer.user_id, writer.workflow_id, 1) is None
     assert await versions.load(store, published.id) is not None
     assert await executions.get(store, writer.user_id, over) is not None
     with pytest.raises(errors.NotFound):
