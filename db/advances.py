@@ -218,6 +218,12 @@ async def unfinished(
     return tuple(str(row["id"]) for row in rows)
 
 
+async def abandoned(store: Store, partitions: Sequence[int], limit: int) -> tuple[str, ...]:
+    """Return executions of the partitions that are not over though their workflow was deleted."""
+    rows = await store.fetch(_SQL["abandoned"], partitions, limit)
+    return tuple(str(row["id"]) for row in rows)
+
+
 def columns(batch: Iterable[Advance]) -> list[Sequence[object]]:
     """Return the arguments of `commit_batch`: one array per column, executions in the order of their ids."""
     ordered = sorted(batch, key=lambda advance: advance.execution_id)

@@ -30,3 +30,9 @@ async def renew(store: Store, owner: str, ttl_seconds: float) -> frozenset[int]:
 async def release(store: Store, owner: str) -> None:
     """Give up all leases of the owner, for others to take at once."""
     await store.execute(_SQL["release_leases"], owner)
+
+
+async def holders(store: Store) -> frozenset[str]:
+    """Return the owners whose lease has not run out: the schedulers at work."""
+    rows = await store.fetch(_SQL["lease_holders"])
+    return frozenset(row["owner"] for row in rows)

@@ -16,6 +16,7 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 ORDER = {
@@ -64,11 +65,14 @@ async def follow(client: Client, namespace: str | None, subject: str) -> None:
                 return
 
 
-async def first_event(events: Any) -> Any:
-    """The first event of the new execution; it carries everything that started it."""
-    message = await events.next_msg(PATIENCE_SECONDS)
-    show("event", message)
-    return json.loads(message.data)
+async def first_event(events: Subscription) -> Any:
+    """The first event of a new execution; of older ones there may still come some."""
+    while True:
+        message = await events.next_msg(PATIENCE_SECONDS)
+        event = json.loads(message.data)
+        if event["kind"] in ("execution_created", "execution_started"):
+            show("event", message)
+            return event
 
 
 def show(what: str, message: Msg) -> None:

@@ -80,6 +80,7 @@ class Client:
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = url
+        self.has_token = token is not None
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.AsyncClient(
             base_url=url,

@@ -1,6 +1,7 @@
 """The life of one process: it runs until a signal asks it to stop, then drains; a second signal ends it at once."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,6 +12,7 @@ import structlog
 
 log: Final = structlog.get_logger()
 
+COLLECTOR_THRESHOLDS: Final = (100_000, 50, 100)
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
@@ -19,8 +21,19 @@ Main = Callable[[asyncio.Event], Awaitable[None]]
 
 def run_until_stopped(main: Main) -> None:
     """Run a process on uvloop, where there is one, until it returns."""
+    _collect_seldom()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(main))
+
+
+def _collect_seldom() -> None:
+    """Look for cycles of garbage less often than Python would.
+
+    A process holds many small objects that live for long and make no cycles (executions, messages); looking
+    through them over and over cost a tenth of its time. What was imported is never looked at again.
+    """
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 async def _run(main: Main) -> None:

@@ -14,6 +14,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON: Final = b"application/json"
+EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -64,7 +65,7 @@ async def send_answer(answer: AnyAnswer, receive: Receive, send: Send) -> None:
 
 async def _send_stream(stream: EventStream, receive: Receive, send: Send) -> None:
     headers = [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"content-type", EVENT_STREAM),
         (b"cache-control", b"no-store"),
         (b"x-accel-buffering", b"no"),  # proxies must not gather events
     ]

@@ -1,10 +1,12 @@
 """Operations for whoever watches over the process."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final, Literal
 
 import msgspec
 
+import db.leases
 import db.workers
 from db.errors import StoreError
 from db.workers import WorkerFilters
@@ -59,13 +61,15 @@ async def get_readiness(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Answe
 async def get_health(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Answer:
     """Answer how everything is; 503 if requests cannot be served."""
     has_store = await _store_answers(gateway)
-    has_workers = has_store and await _workers_live(gateway)
+    has_schedulers = has_store and await _answered(_schedulers_live(gateway))
+    has_workers = has_store and await _answered(_workers_live(gateway))
     checks: dict[str, Check] = {
         "postgres": _check(has_store),
         "nats": _check(gateway.bus.is_connected),
+        "schedulers": _check(has_schedulers),
         "workers": _check(has_workers),
     }
-    status: Status = "healthy" if has_workers else "degraded"
+    status: Status = "healthy" if has_schedulers and has_workers else "degraded"
     if not has_store or not gateway.bus.is_connected:
         status = "unhealthy"
     health = Health(status=status, version=gateway.settings.version, checks=checks)
@@ -82,19 +86,26 @@ def _check(is_up: bool) -> Check:
 
 
 async def _store_answers(gateway: Gateway) -> bool:
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await gateway.store.ping()
-    except (StoreError, TimeoutError):
-        return False
-    return True
+    async def answers() -> bool:
+        await gateway.store.ping()
+        return True
+
+    return await _answered(answers())
+
+
+async def _schedulers_live(gateway: Gateway) -> bool:
+    return bool(await db.leases.holders(gateway.store))
 
 
 async def _workers_live(gateway: Gateway) -> bool:
+    rows, _ = await db.workers.page(gateway.store, WorkerFilters(status=("ALIVE",)), 1, None)
+    return bool(rows)
+
+
+async def _answered(question: Awaitable[bool]) -> bool:
+    """Return the store's answer; none in time is a no."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            alive = WorkerFilters(status=("ALIVE",))
-            rows, _ = await db.workers.page(gateway.store, alive, 1, None)
+            return await question
     except (StoreError, TimeoutError):
         return False
-    return bool(rows)

@@ -3,7 +3,15 @@
 from typing import Any, Final
 
 from contracts.ids import is_uuid
-from gateway.answers import AsgiScope, Receive, Send, send_answer
+from gateway.answers import (
+    EVENT_STREAM,
+    Answer,
+    AsgiScope,
+    EventStream,
+    Receive,
+    Send,
+    send_answer,
+)
 from gateway.auth import authorise
 from gateway.bodies import Nothing, read_body
 from gateway.calls import Call
@@ -35,7 +43,10 @@ class Resource:
         operation = self._operation(scope["method"])
         authorise(exchange.identity, operation.scope)
         call = await self._call(operation, scope, exchange, receive)
-        await send_answer(await operation.handler(self._gateway, call), receive, send)
+        answer = await operation.handler(self._gateway, call)
+        if scope["method"] == "HEAD" and isinstance(answer, EventStream):
+            answer = Answer(answer.status, media_type=EVENT_STREAM)  # which has an end
+        await send_answer(answer, receive, send)
 
     def _operation(self, method: str) -> Operation[Any, Any]:
         operation = self._operations.get(method)  # type: ignore[call-overload]

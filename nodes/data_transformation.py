@@ -1,5 +1,6 @@
 """ACTION.DATA_TRANSFORMATION: one operation over a list, its rule evaluated item by item with a fresh budget."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -130,7 +131,7 @@ class _Keyed(NamedTuple):
 )
 async def data_transformation(context: Context, parameters: DataTransformation) -> Outputs:
     """Map, filter, reduce, sort, group, aggregate, join, flatten, thin out or convert data."""
-    data = _input_data(context, parameters)
+    data = await _input_data(context, parameters)
     work = _Work(context, parameters)
     result = await _OPERATIONS[parameters.operation](work, data)
     stats = {
@@ -138,10 +139,7 @@ async def data_transformation(context: Context, parameters: DataTransformation) 
         "output_count": _count(result),
         "dropped": work.dropped,
     }
-    try:
-        written = formats.write(result, parameters.output_format)
-    except formats.InvalidData as error:
-        raise _invalid_data(error) from error
+    written = await _converted(formats.write, result, parameters.output_format)
     return Outputs(main={"data": written, "stats": stats})
 
 
@@ -190,7 +188,7 @@ class _Work:
         return await self.over(items, lambda index, item: evaluate(source, item=item, index=index))
 
 
-def _input_data(context: Context, parameters: DataTransformation) -> Any:
+async def _input_data(context: Context, parameters: DataTransformation) -> Any:
     """Return what is worked on: `data`, read by its format, or the list of the input."""
     if parameters.data is not msgspec.UNSET:
         data = parameters.data
@@ -200,17 +198,22 @@ def _input_data(context: Context, parameters: DataTransformation) -> Any:
     else:
         data = context.input
     if isinstance(data, str):
-        try:
-            return formats.read(data, parameters.input_format)
-        except formats.InvalidData as error:
-            raise _invalid_data(error) from error
+        return await _converted(formats.read, data, parameters.input_format)
     if parameters.input_format != "json":
         raise invalid_parameter("data", f"must be the text to read as {parameters.input_format}")
     return data
 
 
-def _invalid_data(error: formats.InvalidData) -> Failed:
-    return Failed(Failure(FailureKind.ERROR, "invalid_data", str(error)))
+async def _converted(
+    convert: Callable[[Any, formats.Format], Any], data: Any, format_name: formats.Format
+) -> Any:
+    """Read or write a format in a thread: much text takes long, and others want to go on."""
+    try:
+        if format_name == "json":
+            return convert(data, format_name)
+        return await asyncio.to_thread(convert, data, format_name)
+    except formats.InvalidData as error:
+        raise Failed(Failure(FailureKind.ERROR, "invalid_data", str(error))) from error
 
 
 def _count(data: Any) -> int:

@@ -20,6 +20,9 @@ from nodes.json_values import MAX_DEPTH, NotJson, clean, clean_text, read_json
 
 Format = Literal["json", "csv", "yaml", "xml", "text"]
 
+_YamlLoader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Knows plain values alone; the one in C, where there is one, is ten times as fast."""
+
 _XML_NAME: Final = re.compile(r"[A-Za-z_][\w.-]*")
 _XML_ATTRIBUTE, _XML_TEXT = "@", "#text"
 _NO_XML_CHARACTER: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -80,7 +83,11 @@ def _cell(value: Any) -> str:
 
 
 def _read_yaml(text: str) -> Any:
-    return clean(yaml.safe_load(text))
+    loader = _YamlLoader(text)
+    try:
+        return clean(loader.get_single_data())
+    finally:
+        loader.dispose()
 
 
 def _write_yaml(value: Any) -> str:

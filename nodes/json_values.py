@@ -18,7 +18,7 @@ import msgspec
 from contracts.expressions.values import WHOLE_MAX, duration_seconds, timestamp_text
 
 MAX_DEPTH: Final = 64
-MAX_ENTRIES: Final = 5_000_000
+MAX_ENTRIES: Final = 2_000_000
 """How many values one document may hold once references inside it are followed."""
 
 _SUSPECT: Final = re.compile(rb"[0-9]{16}|\\u(?:0000|[dD][89a-fA-F])|NaN|Infinity")

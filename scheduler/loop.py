@@ -97,6 +97,8 @@ class Pending:
             dispatched = decision.dispatched if last else ()
             self.events.append(Recorded(event, history.encode_data(event.data), dispatched))
         self.tasks.update(dict.fromkeys(decision.dispatched))
+        for key in decision.cleared:
+            self.timers.pop(key, None)  # set and cleared within one batch
         self.timers.update({timer.key: timer for timer in decision.timers})
         self.cleared.extend(decision.cleared)
         self.stop = self.stop or decision.stop_workers

@@ -22,7 +22,7 @@ from bus.pull import Arrivals, Pull
 from contracts import subjects
 from contracts.expressions.regex import Regex
 from contracts.messages import StartExecution, encode
-from db import node_types, secrets
+from db import history_partitions, node_types, secrets
 from db.advances import AdvanceSession
 from db.clock import DatabaseClock
 from db.errors import StoreError
@@ -46,6 +46,7 @@ log: Final = structlog.get_logger()
 
 READ_BATCH: Final = 500
 CLOCK_PERIOD_S: Final = 30.0
+PARTITIONS_PERIOD_S: Final = 6 * 3600.0
 ENVELOPE_BYTES: Final = 16_384
 """Room that a message keeps for subject, headers and protocol."""
 
@@ -193,6 +194,7 @@ class Scheduler:
                     "purges": self._purges.run(),
                     "fleets": self._fleets.run(),
                     "clock": self._keep_time(),
+                    "history": self._keep_partitions(),
                     "triggers": self._triggers.run(triggers),
                     "advisories": self._read_advisories(advisories),
                     "bus": self._bus.lost(),
@@ -300,6 +302,15 @@ class Scheduler:
         specs = await node_types.load(self._store)
         await provision.ensure(self._bus, [spec.type for spec in specs])
         self._sweeper.sweep_all()
+
+    async def _keep_partitions(self) -> None:
+        """Keep partitions of history ready for the months to come."""
+        while True:
+            try:
+                await history_partitions.ensure(self._store)
+            except StoreError as error:
+                log.warning("history_partitions_wait", error=str(error))
+            await asyncio.sleep(PARTITIONS_PERIOD_S)
 
     async def _keep_time(self) -> None:
         """Follow the database's clock."""

@@ -10,9 +10,11 @@ from typing import Final
 
 import structlog
 
+from contracts.history import By
 from db import advances
 from db.errors import StoreError
 from db.store import Store
+from scheduler.core.decision import CancelAsked
 from scheduler.entries import Entry
 from scheduler.intake import Intake
 
@@ -70,6 +72,7 @@ class Sweeper:
         elif self._owned:
             await self._pass(sorted(self._owned), ("NEW",), silent_s=NEW_SILENT_S)
             await self._pass(sorted(self._owned), ("RUNNING",), silent_s=SILENT_S)
+            await self._cancel_abandoned()
 
     async def _pass(
         self, partitions: list[int], statuses: tuple[str, ...], silent_s: float
@@ -88,6 +91,12 @@ class Sweeper:
             for execution_id in page:
                 self._intake.put(Entry(execution_id=execution_id))
             await self._intake.room()
+
+    async def _cancel_abandoned(self) -> None:
+        """End executions whose workflow was deleted by somebody who died before he could cancel them."""
+        for execution_id in await advances.abandoned(self._store, sorted(self._owned), PAGE):
+            given = CancelAsked(By("SYSTEM"), "the workflow was deleted")
+            self._intake.put(Entry(execution_id=execution_id, given=given))
 
     async def _pause(self) -> None:
         self._wake.clear()

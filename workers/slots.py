@@ -36,6 +36,7 @@ class Slots(Generic[T]):
         self.count = count
         self.busy = 0
         self.waiting = 0
+        self._has_refused = False
         self._types: dict[str, _Type[T]] = {name: _Type() for name in node_types}
 
     @property
@@ -50,9 +51,17 @@ class Slots(Generic[T]):
         if mine.seconds < BRISK_SECONDS:
             room += self.count
         if room <= 0:
+            self._has_refused = True
             return 0
         active = sum(1 for each in self._types.values() if each.running or each is mine)
         return -(-room // active)
+
+    def may_ask_again(self) -> bool:
+        """Whether a type that was told to want nothing might get something now; true once per refusal."""
+        if self.free <= 0 or not self._has_refused:
+            return False
+        self._has_refused = False
+        return True
 
     def put(self, node_type: str, item: T) -> None:
         """Let an item wait for a slot."""

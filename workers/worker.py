@@ -171,6 +171,14 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, and return when everything is finished or handed back."""
+        try:
+            await self._run(stop)
+        finally:
+            # Nothing is left unless something of ours died: then every lease is left to lapse.
+            for task in self._attempts_running:
+                task.cancel()
+
+    async def _run(self, stop: asyncio.Event) -> None:
         async with self._tasks as tasks:
             background = [
                 tasks.create_task(self._watch(), name="watch"),
@@ -320,8 +328,9 @@ class Worker:
                 if held.started_at is not None and held.prepared is not None:
                     await self._show(held, now)
                     self._give_up(held, now)
-            for pull in self._pulls.values():
-                pull.nudge()
+            if self._slots.may_ask_again():
+                for pull in self._pulls.values():
+                    pull.nudge()
 
     async def _keep_alive(self, held: Held, now: float) -> None:
         if now - held.kept_at < KEEP_ALIVE_SECONDS or not self._bus.is_connected:

@@ -120,3 +120,14 @@ order by due_at
          ) as execution
 order by execution.id
    limit $4;
+
+-- name: abandoned
+-- Executions of some partitions that are not over though their workflow was deleted.
+  select execution.id
+    from workflows as workflow
+    join workflow_executions as execution on execution.workflow_id = workflow.id
+   where workflow.deleted_at is not null
+     and execution.status in ('NEW', 'RUNNING', 'WAITING')
+     and get_byte(uuid_send(execution.id), 15) & 15 = any ($1::integer[])
+order by execution.id
+   limit $2;

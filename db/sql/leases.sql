@@ -32,3 +32,10 @@ update partition_leases
    set owner      = null,
        expires_at = '-infinity'
  where owner = $1;
+
+-- name: lease_holders
+-- Who holds a lease that has not run out.
+select distinct owner
+  from partition_leases
+ where owner is not null
+   and expires_at > statement_timestamp();

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-
 from flotilla.embedded import binaries
 from flotilla.embedded.conversation import conversation
 from flotilla.embedded.passwords import kept_password, write_private

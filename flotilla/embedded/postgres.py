@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-
 from flotilla.embedded import accounts, binaries, leftovers
 from flotilla.embedded.conversation import conversation
 from flotilla.embedded.passwords import kept_password

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-
 from flotilla.embedded import binaries
 from flotilla.embedded.conversation import conversation
 from flotilla.embedded.passwords import kept_password, write_private

@@ -28,7 +28,8 @@ def set_up(
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        # It writes a line at once, so that processes which share a pipe do not mix theirs.
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     _bridge(stream, level, shared, renderer)

@@ -5,6 +5,7 @@ of handlers. So the span of every attempt is a child of that request's span, and
 there is no tracer, and nothing is even imported.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Self
@@ -20,7 +21,7 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 HEADER: Final = "traceparent"
-FLUSH_MILLISECONDS: Final = 5_000
+CLOSE_SECONDS: Final = 3.0
 
 Attributes = Mapping[str, str | int]
 
@@ -93,9 +94,11 @@ class SpanTracer:
         span.end()
 
     def close(self) -> None:
-        """Send what waits to be sent, for at most five seconds."""
-        self._provider.force_flush(FLUSH_MILLISECONDS)
-        self._provider.shutdown()
+        """Send what waits to be sent, for three seconds at most: spans are worth no longer wait."""
+        # OpenTelemetry itself would retry for half a minute.
+        closing = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import structlog
 
-
 from flotilla.supervisor import ChildSpec, NotReadyError, Supervisor, Terminal, lines_of, terminals
 from tests.support import processes
 

@@ -1,6 +1,5 @@
 """Logs as lines, and spans as a collector receives them."""
 
-import gzip
 import io
 import json
 import logging
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 import structlog
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from flotilla import processes
 from flotilla.settings import Settings
@@ -23,6 +21,7 @@ from gateway.edge import EXCHANGE, Edge
 from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
 from tests.support.http_stub import Answer, HttpStub, serving
+from tests.support.spans import Span, spans_of
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
@@ -122,32 +121,9 @@ def collector() -> Iterator[HttpStub]:
         yield stub
 
 
-def spans(collector: HttpStub) -> dict[str, dict[str, Any]]:
+def spans(collector: HttpStub) -> dict[str, Span]:
     """The spans that arrived, by name."""
-    found = {}
-    for request in collector.asked("POST", "/v1/traces"):
-        body = request.body
-        if request.headers.get("content-encoding") == "gzip":
-            body = gzip.decompress(body)
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            service = {a.key: a.value.string_value for a in resource.resource.attributes}[
-                "service.name"
-            ]
-            for scope in resource.scope_spans:
-                for span in scope.spans:
-                    found[span.name] = {
-                        "service": service,
-                        "trace": span.trace_id.hex(),
-                        "id": span.span_id.hex(),
-                        "parent": span.parent_span_id.hex(),
-                        "is_error": span.status.code == 2,
-                        "nanoseconds": span.end_time_unix_nano - span.start_time_unix_nano,
-                        "attributes": {
-                            a.key: a.value.string_value or a.value.int_value
-                            for a in span.attributes
-                        },
-                    }
-    return found
+    return {span.name: span for span in spans_of(collector)}
 
 
 def tracer(collector: HttpStub, service: str = "flotilla-worker") -> traces.SpanTracer:
@@ -167,17 +143,17 @@ class TestAttempts:
             pass
 
         span = spans(collector)["FLOW.NOOP"]
-        assert (span["trace"], span["parent"]) == (TRACE, CALLER)
+        assert (span.trace, span.parent) == (TRACE, CALLER)
         assert handed_on == f"00-{TRACE}-{span['id']}-01"
-        assert span["service"] == "flotilla-worker"
-        assert span["attributes"]["flotilla.attempt"] == 2
+        assert span.service == "flotilla-worker"
+        assert span.attributes["flotilla.attempt"] == 2
 
     def test_an_attempt_without_context_begins_a_trace(self, collector: HttpStub) -> None:
         with tracer(collector) as own, own.attempt(None, "FLOW.IF", {}) as handed_on:
             assert handed_on is not None
 
         span = spans(collector)["FLOW.IF"]
-        assert span["parent"] == ""
+        assert span.parent == ""
         assert handed_on.startswith(f"00-{span['trace']}-{span['id']}-")
 
     def test_a_caller_that_does_not_sample_gets_no_spans(self, collector: HttpStub) -> None:
@@ -196,7 +172,7 @@ class TestAttempts:
             with own.attempt(CALLERS, "FLOW.IF", {}):
                 raise ValueError("odd")
 
-        assert spans(collector)["FLOW.IF"]["is_error"]
+        assert spans(collector)["FLOW.IF"].is_error
 
     def test_attempts_at_the_same_time_do_not_mix(self, collector: HttpStub) -> None:
         other = f"00-{'1' * 32}-{'2' * 16}-01"
@@ -209,7 +185,7 @@ class TestAttempts:
             pass
 
         found = spans(collector)
-        assert (found["one"]["trace"], found["two"]["trace"]) == (TRACE, "1" * 32)
+        assert (found["one"].trace, found["two"].trace) == (TRACE, "1" * 32)
 
 
 class TestRequests:
@@ -250,26 +226,26 @@ class TestRequests:
 
         span = spans(collector)["GET /openapi.json"]
         assert inside == answered == f"00-{span['trace']}-{span['id']}-01"
-        assert (span["trace"], span["parent"]) == (TRACE, CALLER)
-        assert span["attributes"]["http.response.status_code"] == 200
-        assert span["nanoseconds"] > 0
+        assert (span.trace, span.parent) == (TRACE, CALLER)
+        assert span.attributes["http.response.status_code"] == 200
+        assert span.nanoseconds > 0
 
     async def test_a_request_without_context_begins_the_trace(self, collector: HttpStub) -> None:
         _, answered = await self._served(collector, [])
 
         span = spans(collector)["GET /openapi.json"]
-        assert span["parent"] == ""
+        assert span.parent == ""
         assert answered == f"00-{span['trace']}-{span['id']}-01"
 
     async def test_a_malformed_context_counts_as_none(self, collector: HttpStub) -> None:
         await self._served(collector, [(b"traceparent", b"00-nothing")])
 
-        assert spans(collector)["GET /openapi.json"]["parent"] == ""
+        assert spans(collector)["GET /openapi.json"].parent == ""
 
     async def test_a_failure_of_ours_is_marked(self, collector: HttpStub) -> None:
         await self._served(collector, [], status=503)
 
-        assert spans(collector)["GET /openapi.json"]["is_error"]
+        assert spans(collector)["GET /openapi.json"].is_error
 
     async def test_one_trace_spans_request_and_attempt(self, collector: HttpStub) -> None:
         inside, _ = await self._served(collector, [])
@@ -279,7 +255,7 @@ class TestRequests:
 
         found = spans(collector)
         request, attempt = found["GET /openapi.json"], found["FLOW.NOOP"]
-        assert (attempt["trace"], attempt["parent"]) == (request["trace"], request["id"])
+        assert (attempt.trace, attempt.parent) == (request.trace, request.id)
 
 
 def test_a_collector_that_is_away_disturbs_nobody() -> None:

@@ -24,9 +24,7 @@ async def transform(value: Any, operation: str, rule: Any = None, **parameters: 
     if rule is not None:
         values["rule"] = rule
     try:
-        answer = await data_transformation(
-            context(value), data_transformation.reader.read(values)
-        )
+        answer = await data_transformation(context(value), data_transformation.reader.read(values))
     except Failed as failed:
         return failed.failure
     assert isinstance(answer, Outputs)
@@ -49,9 +47,7 @@ async def transform(value: Any, operation: str, rule: Any = None, **parameters: 
             id="map by paths and templates",
         ),
         pytest.param("filter", "item.price < 5", [ITEMS[0], ITEMS[2]], id="filter"),
-        pytest.param(
-            "reduce", "default(acc, 0) + item.price", 13, id="reduce begins with null"
-        ),
+        pytest.param("reduce", "default(acc, 0) + item.price", 13, id="reduce begins with null"),
         pytest.param("sort", "item.price", [ITEMS[0], ITEMS[2], ITEMS[1]], id="sort is stable"),
         pytest.param(
             "sort", "price desc, name", [ITEMS[1], ITEMS[2], ITEMS[0]], id="sort by paths"
@@ -199,9 +195,7 @@ async def test_a_failing_item_stops_by_default() -> None:
         ("sort", {"by": "x"}),
     ],
 )
-async def test_a_rule_that_does_not_fit_the_operation_is_refused(
-    operation: str, rule: Any
-) -> None:
+async def test_a_rule_that_does_not_fit_the_operation_is_refused(operation: str, rule: Any) -> None:
     failure = await transform(ITEMS, operation, rule, right=[])
 
     assert isinstance(failure, Failure)

@@ -53,8 +53,7 @@ def test_text_that_is_not_of_its_format_is_refused(format_name: Format, text: st
 
 def test_aliases_of_yaml_do_not_multiply_without_end() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    for n in range(1, 9):
-        lines.append(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]")
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
 
     with pytest.raises(InvalidData, match="more than"):
         formats.read("\n".join(lines), "yaml")

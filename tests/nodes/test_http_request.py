@@ -159,9 +159,7 @@ async def test_a_body_is_read_by_its_media_type(
     ("response_type", "expected"),
     [("json", {"a": 1}), ("text", '{"a": 1}'), ("base64", "eyJhIjogMX0="), ("JSON", {"a": 1})],
 )
-async def test_a_body_is_read_as_asked(
-    http: HttpClient, response_type: str, expected: Any
-) -> None:
+async def test_a_body_is_read_as_asked(http: HttpClient, response_type: str, expected: Any) -> None:
     async with serving(Reply(body=b'{"a": 1}')) as server:
         found = await request(http, server.url(), response_type=response_type)
 

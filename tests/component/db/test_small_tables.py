@@ -56,6 +56,7 @@ class TestLeases:
         assert await leases.acquire(store, "b", 2, 60) == {0: 2, 1: 2}
         assert await leases.renew(store, "a", 60) == frozenset()
         assert await leases.renew(store, "b", 60) == {0, 1}
+        assert await leases.holders(store) == {"b"}
 
     async def test_a_lease_that_ran_out_can_be_taken_and_until_then_renewed(
         self, store: Store

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 import db.dead_letters
+import db.leases
 import db.workers
 from contracts.messages import Heartbeat
 from db.dead_letters import DeadLetter
@@ -117,6 +118,7 @@ async def test_health_needs_no_token(address: str, store: Store) -> None:
     async with httpx.AsyncClient(base_url=address, trust_env=False) as anybody:
         degraded = await anybody.get("/health")
         await db.workers.beat(store, [heartbeat("w", "FLOW.IF")])
+        await db.leases.acquire(store, "scheduler", None, 60)
         healthy = await anybody.get("/health")
 
         assert (await anybody.get("/health/live")).json() == {"status": "alive"}
@@ -125,12 +127,18 @@ async def test_health_needs_no_token(address: str, store: Store) -> None:
 
     assert (degraded.status_code, degraded.json()["status"]) == (200, "degraded")
     assert healthy.json()["status"] == "healthy"
-    assert healthy.json()["checks"] == {"postgres": "up", "nats": "up", "workers": "up"}
+    assert degraded.json()["checks"]["schedulers"] == "down"
+    assert healthy.json()["checks"] == {
+        "postgres": "up",
+        "nats": "up",
+        "schedulers": "up",
+        "workers": "up",
+    }
 
 
 async def test_metrics_name_routes_and_no_ids(api: httpx.AsyncClient) -> None:
     await api.get(f"/v1/workflows/{LETTER}1")
-    await api.request("BREW", "/nothing")
+    await api.request("PROPFIND", "/nothing")
 
     text = (await api.get("/metrics")).text
 

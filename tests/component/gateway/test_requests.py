@@ -227,7 +227,7 @@ async def test_a_path_that_is_none(api: httpx.AsyncClient, path: str) -> None:
         ("GET", "/v1/workflows/validate", {"POST"}),
         ("OPTIONS", "/v1/executions", {"GET", "HEAD"}),
         ("TRACE", "/health", {"GET", "HEAD"}),
-        ("BREW", "/health", {"GET", "HEAD"}),
+        ("PROPFIND", "/health", {"GET", "HEAD"}),
     ],
 )
 async def test_a_method_that_a_path_does_not_take(

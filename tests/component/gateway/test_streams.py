@@ -236,6 +236,16 @@ async def test_streams_have_a_limit_per_user(store: Store, bus: Bus) -> None:
             assert (await reader.next())[0] == "1"
 
 
+async def test_asking_for_the_head_of_a_stream_has_an_end(api: httpx.AsyncClient) -> None:
+    execution_id = await make_execution(api, await make_workflow(api))
+
+    async with asyncio.timeout(5):
+        answer = await api.head(f"/v1/executions/{execution_id}/events")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "99999999999"])
 async def test_a_last_event_has_to_be_a_seq(api: httpx.AsyncClient, last: str) -> None:
     execution_id = await make_execution(api, await make_workflow(api))

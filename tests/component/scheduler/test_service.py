@@ -12,7 +12,7 @@ from contracts import subjects
 from contracts.ids import partition_of
 from contracts.messages import CommandAnswer, Task, UnreadableTask, decode_answer, encode
 from contracts.model import OnError, RetryPolicy
-from db import dead_letters
+from db import dead_letters, workflows
 from db.dead_letters import DeadLetterFilters, DeadLetterRow
 from db.executions import HistoryRow
 from db.triggers import EventTrigger
@@ -339,6 +339,25 @@ async def test_a_wiped_nats_store_only_delays_work(
             rows = await installation.finished(started, seconds=90)
 
     assert {row.status for row in rows} == {"SUCCESS"}
+
+
+async def test_executions_of_a_deleted_workflow_are_canceled_by_whoever_sweeps(
+    installation: Installation, processes: Processes
+) -> None:
+    workflow_id, version_id = await installation.add(LINE)
+    async with processes.scheduler():
+        started = await installation.start((workflow_id, version_id), 3)
+        await installation.until(started, lambda row: row.status == "RUNNING")
+        await workflows.delete(
+            installation.store,
+            user_id=installation.user_id,
+            workflow_id=workflow_id,
+            expected_revision=None,
+        )
+
+        rows = await installation.finished(started)
+
+    assert {row.status for row in rows} == {"CANCELED"}
 
 
 def test_partitions_agree_with_the_subjects() -> None:

@@ -1,0 +1,45 @@
+"""What a worker process decides before it talks to anybody."""
+
+import pytest
+
+from contracts import subjects
+from contracts.subjects import TaskAddress
+from nodes.catalogue import builtin_handlers
+from tests.support.tasks import EXECUTION_ID
+from workers.reports import read_address
+from workers.worker import new_worker_id, serving
+
+
+@pytest.mark.parametrize(
+    ("node_types", "expected"),
+    [
+        (("FLOW.IF",), {"FLOW.IF"}),
+        (("flow.if ", "TRIGGER"), {"FLOW.IF", "TRIGGER.MANUAL", "TRIGGER.EVENT"}),
+        (("ACTION",), {"ACTION.HTTP_REQUEST", "ACTION.DATA_TRANSFORMATION"}),
+        ((), {handler.spec.type for handler in builtin_handlers()}),
+    ],
+)
+def test_a_worker_serves_types_and_families(
+    node_types: tuple[str, ...], expected: set[str]
+) -> None:
+    assert {each.spec.type for each in serving(builtin_handlers(), node_types)} == expected
+
+
+def test_a_worker_that_could_do_nothing_does_not_start() -> None:
+    with pytest.raises(ValueError, match=r"AI_AGENT\.OPENAI"):
+        serving(builtin_handlers(), ("AI_AGENT.OPENAI",))
+
+
+def test_ids_of_workers_differ_and_are_tokens_of_a_subject() -> None:
+    first, second = new_worker_id(), new_worker_id()
+
+    assert first != second
+    assert len(subjects.heartbeat(first).split(".")) == 3
+
+
+def test_an_address_is_read_where_a_report_can_be_attributed_to_it() -> None:
+    address = TaskAddress("FLOW.NOOP", "acme", EXECUTION_ID, "n1", (4, 17), 2)
+
+    assert read_address(subjects.task(address)) == address
+    assert read_address(subjects.task(address._replace(execution_id="nobody"))) is None
+    assert read_address("something.else") is None
