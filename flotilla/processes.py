@@ -5,7 +5,9 @@ stand inside, because no process needs what the others are made of.
 """
 
 import asyncio
+import importlib
 import importlib.metadata
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -46,12 +48,11 @@ def run_scheduler(settings: Settings) -> None:
 
 def run_worker(settings: Settings) -> None:
     """Carry out tasks until told to stop. Raises MissingSettings and SettingsError."""
-    from nodes.catalogue import builtin_handlers
     from workers import worker
 
     flotilla_settings.check(settings, "worker")
     made = worker_settings(settings)
-    handlers = builtin_handlers()
+    handlers = handlers_of(settings)
     try:
         worker.serving(handlers, made.node_types)
     except ValueError as error:
@@ -159,6 +160,23 @@ def worker_settings(settings: Settings) -> "WorkerSettings":
         version=version(),
         value_bytes=settings.limits.value_bytes,
     )
+
+
+def handlers_of(settings: Settings) -> "tuple[Handler, ...]":
+    """The handlers that a worker may serve: the built-in ones, and those of NODE_MODULES. Raises SettingsError."""
+    from nodes.catalogue import builtin_handlers
+
+    further = (_handlers_in(module) for module in settings.node_modules)
+    return (*builtin_handlers(), *itertools.chain.from_iterable(further))
+
+
+def _handlers_in(module: str) -> "Sequence[Handler]":
+    try:
+        handlers: Sequence[Handler] = importlib.import_module(module).HANDLERS
+    except (ImportError, AttributeError) as error:
+        allowed = "modules that can be imported and have a sequence HANDLERS of node types"
+        raise SettingsError(BadSetting("NODE_MODULES", str(error), allowed)) from error
+    return handlers
 
 
 def dev_user_id(settings: Settings) -> str | None:

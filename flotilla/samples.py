@@ -6,6 +6,7 @@ into it again.
 
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -13,12 +14,14 @@ import structlog
 from flotilla import documents
 from flotilla.client import Client
 from flotilla.documents import Document
+from flotilla.settings import is_loopback
 
 log: Final = structlog.get_logger()
 
 FOLDER: Final = Path(__file__).parent.parent / "examples"
 TABLE_FILE: Final = "openapi-table.yaml"
 EVENT_FILE: Final = "order-received.yaml"
+DOCUMENT_PATH: Final = "/openapi.json"
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -55,15 +58,20 @@ async def _load(client: Client, file: Path) -> Sample:
 
 
 async def _readdress(client: Client, workflow_id: str, document: dict[str, Any]) -> None:
-    """Write the gateway's address into a sample that has another one, unless its user took it out."""
-    wanted = document.get("static_data", {})
-    workflow = await client.get(f"/v1/workflows/{workflow_id}")
-    stored = workflow["static_data"]
-    changed = {key: value for key, value in wanted.items() if key in stored and key == "url"}
-    if not changed or stored | changed == stored:
+    """Write the gateway's address into a sample that still has the one of an earlier start."""
+    url = document.get("static_data", {}).get("url")
+    stored = (await client.get(f"/v1/workflows/{workflow_id}"))["static_data"]
+    if url is None or stored.get("url") == url or not _is_ours(stored.get("url")):
         return
-    await client.ask("PUT", f"/v1/workflows/{workflow_id}", {"static_data": stored | changed})
+    changed = {"static_data": stored | {"url": url}}
+    await client.ask("PUT", f"/v1/workflows/{workflow_id}", changed)
     await client.post(f"/v1/workflows/{workflow_id}/publish", {})
+
+
+def _is_ours(url: Any) -> bool:
+    """Whether an address may be that of a gateway that `up` has started, and not one that the user has chosen."""
+    parts = urlsplit(url) if isinstance(url, str) else None
+    return parts is not None and is_loopback(parts.hostname or "") and parts.path == DOCUMENT_PATH
 
 
 def _addressed(document: Document, gateway_url: str) -> dict[str, Any]:
@@ -71,4 +79,4 @@ def _addressed(document: Document, gateway_url: str) -> dict[str, Any]:
     static = document.value.get("static_data", {})
     if "url" not in static:
         return document.value
-    return document.value | {"static_data": static | {"url": f"{gateway_url}/openapi.json"}}
+    return document.value | {"static_data": static | {"url": gateway_url + DOCUMENT_PATH}}

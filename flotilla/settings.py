@@ -23,25 +23,17 @@ N = TypeVar("N", int, float)
 
 DEFAULT_URL: Final = "http://127.0.0.1:8002"
 
-KIB: Final = 1024
-MIB: Final = 1024 * KIB
+MIB: Final = 1024 * 1024
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Each field is the variable `LIMIT_<FIELD>`, a whole number of at least 1; sizes in bytes, times in seconds."""
+    """Each field is the variable `LIMIT_<FIELD>`, a whole number of at least 1; sizes in bytes."""
 
     body_bytes: int = 16 * MIB
     document_bytes: int = 5 * MIB
     json_depth: int = 64
-    nodes: int = 1_000
-    connections: int = 5_000
     value_bytes: int = 16 * MIB
-    node_timeout_s: int = 86_400
-    execution_timeout_s: int = 31_536_000
-    tries: int = 10
-    loop_depth: int = 8
-    max_parallel: int = 1_000
-    log_bytes: int = 64 * KIB
+    #: Event streams that one namespace may read at a time.
     streams: int = 200
 
 
@@ -66,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_types: tuple[str, ...] = ()
     worker_concurrency: int = 64
     drain_seconds: float = 30
+    #: Python modules with further node types: each lists them as `HANDLERS`.
     node_modules: tuple[str, ...] = ()
     log_level: LogLevel = "INFO"
     #: None: console on a terminal, else JSON.

@@ -102,8 +102,9 @@ class Noop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     through="true",
     ignored_parameters=("strict_mode",),
     timeout=TIMEOUT_SECONDS,
+    is_brief=True,
 )
-async def if_(context: Context, parameters: If) -> Outputs:
+def if_(context: Context, parameters: If) -> Outputs:
     """Send the input on by a condition: on `true` or on `false`."""
     port = "true" if context.condition(parameters.condition) else "false"
     return Outputs(**{port: context.input})
@@ -116,8 +117,9 @@ async def if_(context: Context, parameters: If) -> Outputs:
     through="{default}",
     port_parameters=("cases", "default"),
     timeout=TIMEOUT_SECONDS,
+    is_brief=True,
 )
-async def switch(context: Context, parameters: Switch) -> Outputs | Failure:
+def switch(context: Context, parameters: Switch) -> Outputs | Failure:
     """Send the input on by the first case that fits, else on the default port."""
     needs_value = isinstance(parameters.cases, dict) or any(
         case.when is msgspec.UNSET for case in parameters.cases
@@ -158,8 +160,8 @@ async def merge(context: Context, parameters: Merge) -> Outputs | Failure:
     return await merged(context, parameters)
 
 
-@node("FLOW.NOOP", title="No operation", timeout=TIMEOUT_SECONDS)
-async def noop(context: Context, parameters: Noop) -> Outputs:
+@node("FLOW.NOOP", title="No operation", timeout=TIMEOUT_SECONDS, is_brief=True)
+def noop(context: Context, parameters: Noop) -> Outputs:
     """Hand on the input, or what `data` says."""
     return Outputs(main=context.input if parameters.data is msgspec.UNSET else parameters.data)
 

@@ -35,18 +35,21 @@ F = TypeVar("F", bound=Handle)
 class Handler(msgspec.Struct, frozen=True):
     """A node type that can run: its spec, the reader of its parameters, and the function.
 
-    A function that is not `async` blocks: it is called in a thread, where a cancel cannot reach it.
+    A function that is not `async` blocks: it is called in a thread, where a cancel cannot reach it;
+    or it is brief, and called right away.
     """
 
     spec: NodeSpec
     reader: ParameterReader[Any]
     handle: Handle
     is_blocking: bool = False
+    is_brief: bool = False
 
     async def __call__(self, context: Context, parameters: Any) -> Answer:
-        """Do the work of an async handler; tests call it with a context of their own."""
+        """Do the work, but for a blocking handler; tests call it with a context of their own."""
         assert not self.is_blocking
-        answer: Answer = await self.handle(context, parameters)
+        called = self.handle(context, parameters)
+        answer: Answer = called if self.is_brief else await called
         return answer
 
 
@@ -63,13 +66,15 @@ def node(
     credentials: tuple[CredentialSlot, ...] = (),
     timeout: float = 300,
     delivery: Delivery = Delivery.AT_LEAST_ONCE,
+    is_brief: bool = False,
 ) -> Callable[[Handle], Handler]:
     """Declare the node type that a function handles.
 
     Its parameters are the Struct that annotates the function's second argument, its description is
     the docstring. `timeout` is in seconds; `through` is the
     pass-through port; `port_parameters` name the parameters that declare more
-    output ports. Raises ValueError for a name, version or port that no document could use.
+    output ports. A function `is_brief` if it is not `async` and only computes, for a moment: then it
+    needs neither thread nor timer. Raises ValueError for a name, version or port that no document could use.
     """
 
     def declare(handle: Handle) -> Handler:
@@ -90,8 +95,11 @@ def node(
             delivery=delivery,
         )
         check_spec(spec)
-        is_blocking = not inspect.iscoroutinefunction(handle)
-        return Handler(spec, ParameterReader(parameters), handle, is_blocking)
+        is_async = inspect.iscoroutinefunction(handle)
+        if is_brief and is_async:
+            raise ValueError(f"{type_name}: a brief handler is a plain function")
+        is_blocking = not is_async and not is_brief
+        return Handler(spec, ParameterReader(parameters), handle, is_blocking, is_brief)
 
     return declare
 

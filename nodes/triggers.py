@@ -47,8 +47,8 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
-@node("TRIGGER.MANUAL", title="Manual trigger", inputs=(), timeout=TIMEOUT_SECONDS)
-async def manual(context: Context, parameters: Manual) -> Outputs:
+@node("TRIGGER.MANUAL", title="Manual trigger", inputs=(), timeout=TIMEOUT_SECONDS, is_brief=True)
+def manual(context: Context, parameters: Manual) -> Outputs:
     """Start by hand, by the API or from another workflow; the output is the posted input."""
     return Outputs(main=context.input)
 
@@ -67,8 +67,9 @@ async def manual(context: Context, parameters: Manual) -> Outputs:
         }
     },
     timeout=TIMEOUT_SECONDS,
+    is_brief=True,
 )
-async def event(context: Context, parameters: Event) -> Outputs:
+def event(context: Context, parameters: Event) -> Outputs:
     """Start with every NATS message on a subject; the output is the message."""
     return Outputs(main=context.input)
 

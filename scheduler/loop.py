@@ -138,12 +138,20 @@ class Loop:
         self._regex = regex
         self._bury = bury
         self._purge = purge
+        self._following: asyncio.Task[None] | None = None
         self.counters = Counters()
 
     async def run(self) -> None:
         """Handle batches until the intake is closed and empty."""
         while batch := await self._intake.take(BATCH_LIMIT):
             await self.handle(batch)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until everything that was committed is published and acknowledged."""
+        if self._following is not None:
+            following, self._following = self._following, None
+            await following
 
     async def handle(self, batch: Sequence[Entry]) -> None:
         """Carry one batch through; entries whose commit lost are decided again."""
@@ -188,8 +196,7 @@ class Loop:
         lost = [pending for pending in decided if pending.live.state.id not in won]
         self._executions.drop(pending.live.state.id for pending in lost)
         winners = [pending for pending in decided if pending.live.state.id in won]
-        await self._follow(winners)
-        await self._acknowledge(winners, unknown)
+        await self._follow(winners, unknown)
         return self._again(lost)
 
     async def _load(self, batch: Sequence[Entry]) -> None:
@@ -245,19 +252,33 @@ class Loop:
         self.counters.conflicts += len(storing) - len(won)
         return won | unchanged
 
-    async def _follow(self, winners: Sequence[Pending]) -> None:
-        """Publish what follows from the commit: tasks, live events, notices and answers."""
+    async def _follow(self, winners: Sequence[Pending], unknown: Sequence[Entry]) -> None:
+        """Publish what follows from the commit: tasks, live events, notices and answers.
+
+        The acknowledgements of the tasks are waited for while the next batch is decided and committed.
+        """
+        await self.settled()
         outgoing = [
             message
             for pending in winners
             for key in pending.tasks
             if (message := self._task(pending.live, key)) is not None
         ]
-        sending = asyncio.ensure_future(self._publisher.publish_all(outgoing)) if outgoing else None
+        sending = asyncio.ensure_future(self._publisher.publish_all(outgoing))
         for pending in winners:
             await self._tell(pending)
-        if sending is not None:
-            self._count(await sending)
+        finishing = self._finish(sending, winners, unknown)
+        self._following = asyncio.create_task(finishing, name="acknowledge")
+
+    async def _finish(
+        self,
+        sending: Awaitable[Sequence[Ack]],
+        winners: Sequence[Pending],
+        unknown: Sequence[Entry],
+    ) -> None:
+        """Acknowledge the inputs of a batch, once the tasks that follow from them are stored."""
+        self._count(await sending)
+        await self._acknowledge(winners, unknown)
 
     def _task(self, live: Live, key: RunKey) -> Outgoing | None:
         """Return the message of a node run's task, or let the attempt fail if it is too large."""

@@ -7,7 +7,6 @@ exception, and an unreadable task, which no result could be attributed to.
 """
 
 import asyncio
-import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -48,8 +47,9 @@ SETUPS_KEPT: Final = 1024
 
 _log: Final = structlog.get_logger("flotilla.workers")
 
-_NOT_PLAIN: Final = re.compile(rb"[0-9]{16}|\\u0000")
-"""What msgspec writes and JSON values must not hold, or may: see `nodes.json_values`."""
+_DIGITS_AS_ZERO: Final = bytes(48 if 48 <= each <= 57 else each for each in range(256))
+_LONG_NUMBER: Final = b"0" * 16
+_NUL: Final = b"\\u0000"
 
 
 class Tracer(Protocol):
@@ -280,6 +280,8 @@ async def call(
     """Return what the handler answers within the node's timeout; what it raises is a failure."""
     deadline = asyncio.timeout(context.node.timeout)
     try:
+        if handler.is_brief:
+            return handler.handle(context, parameters)
         async with deadline:
             if handler.is_blocking:
                 return await _in_thread(handler, context, parameters, threads)
@@ -330,7 +332,15 @@ def encoded_value(value: Any) -> bytes:
         encoded = encode(value)
     except (TypeError, ValueError, RecursionError):
         return encode(clean(value))
-    return encode(clean(value)) if _NOT_PLAIN.search(encoded) else encoded
+    return encode(clean(value)) if _is_suspect(encoded) else encoded
+
+
+def _is_suspect(encoded: bytes) -> bool:
+    """Whether msgspec may have written what JSON values must not hold: see `nodes.json_values`.
+
+    Ten times as fast as a regular expression, and every output goes through here.
+    """
+    return _LONG_NUMBER in encoded.translate(_DIGITS_AS_ZERO) or _NUL in encoded
 
 
 def checked_failure(failure: Failure) -> Failure:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -69,14 +69,14 @@ class MovingTable:
     def show(self, changed: Sequence[NodeRow]) -> None:
         """Nothing: the next frame shows it."""
 
-    def render(self) -> Table:
+    def render(self) -> Group:
         """The table as it is now."""
-        now = _now()
-        table = Table(
-            title=f"{printable(self._title)}  {self._progress.status}",
-            title_justify="left",
-            box=None,
-        )
+        status = self._progress.status
+        title = Text.assemble(printable(self._title), "  ", (status, STYLES.get(status, "")))
+        return Group(title, self._table(_now()))
+
+    def _table(self, now: datetime) -> Table:
+        table = Table(box=None, pad_edge=False)
         table.add_column("NODE", no_wrap=True)
         table.add_column("STATUS", no_wrap=True)
         table.add_column("TIME", justify="right", no_wrap=True)

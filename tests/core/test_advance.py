@@ -17,7 +17,7 @@ from tests.support.engine import START, Engine, compiled, document, node, wire
 ONE_TRY: dict[str, Any] = {"retry_policy": None}
 
 
-def line(*ids: str, **fields: object) -> Engine:
+def line(*ids: str, **fields: Any) -> Engine:
     """Return an execution of nodes one after the other."""
     nodes = [node(each, **fields) for each in ids]
     wires = [wire(f"{left} -> {right}") for left, right in itertools.pairwise(ids)]

@@ -84,7 +84,7 @@ def test_a_good_value_is_read(variable: str, text: str, value: object) -> None:
         pytest.param("FLOTILLA_TOKEN", "schlüssel", id="letter that no header carries"),
         pytest.param("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317", id="no scheme of OTLP/HTTP"),
         pytest.param("OTEL_SDK_DISABLED", "1", id="boolean as a number"),
-        pytest.param("LIMIT_NODES", "0", id="limit of nothing"),
+        pytest.param("LIMIT_STREAMS", "0", id="limit of nothing"),
         pytest.param("LIMIT_BODY_BYTES", "16 MiB", id="limit with a unit"),
     ],
 )  # fmt: skip
@@ -100,9 +100,9 @@ def test_a_bad_value_is_refused_with_its_name_and_what_is_allowed(variable: str,
 
 def test_all_bad_values_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
-        settings.read({"PORT": "x", "HOST": "127.0.0.1", "LIMIT_NODES": "x", "LOG_FORMAT": "x"})
+        settings.read({"PORT": "x", "HOST": "127.0.0.1", "LIMIT_STREAMS": "x", "LOG_FORMAT": "x"})
 
-    assert [bad.variable for bad in refused.value.bad] == ["PORT", "LOG_FORMAT", "LIMIT_NODES"]
+    assert [bad.variable for bad in refused.value.bad] == ["PORT", "LOG_FORMAT", "LIMIT_STREAMS"]
 
 
 def test_an_empty_variable_counts_as_not_set_and_an_unknown_one_is_ignored() -> None:
@@ -127,7 +127,7 @@ def test_every_field_has_a_variable_of_its_name_and_every_limit_too() -> None:
 
 
 def test_a_limit_is_read() -> None:
-    assert settings.read({"LIMIT_NODES": "7"}).limits == Limits(nodes=7)
+    assert settings.read({"LIMIT_STREAMS": "7"}).limits == Limits(streams=7)
 
 
 @pytest.mark.parametrize("process", NEEDS)

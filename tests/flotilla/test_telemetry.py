@@ -144,7 +144,7 @@ class TestAttempts:
 
         span = spans(collector)["FLOW.NOOP"]
         assert (span.trace, span.parent) == (TRACE, CALLER)
-        assert handed_on == f"00-{TRACE}-{span['id']}-01"
+        assert handed_on == f"00-{TRACE}-{span.id}-01"
         assert span.service == "flotilla-worker"
         assert span.attributes["flotilla.attempt"] == 2
 
@@ -154,7 +154,7 @@ class TestAttempts:
 
         span = spans(collector)["FLOW.IF"]
         assert span.parent == ""
-        assert handed_on.startswith(f"00-{span['trace']}-{span['id']}-")
+        assert handed_on.startswith(f"00-{span.trace}-{span.id}-")
 
     def test_a_caller_that_does_not_sample_gets_no_spans(self, collector: HttpStub) -> None:
         with (
@@ -225,7 +225,7 @@ class TestRequests:
         inside, answered = await self._served(collector, [(b"traceparent", CALLERS.encode())])
 
         span = spans(collector)["GET /openapi.json"]
-        assert inside == answered == f"00-{span['trace']}-{span['id']}-01"
+        assert inside == answered == f"00-{span.trace}-{span.id}-01"
         assert (span.trace, span.parent) == (TRACE, CALLER)
         assert span.attributes["http.response.status_code"] == 200
         assert span.nanoseconds > 0
@@ -235,7 +235,7 @@ class TestRequests:
 
         span = spans(collector)["GET /openapi.json"]
         assert span.parent == ""
-        assert answered == f"00-{span['trace']}-{span['id']}-01"
+        assert answered == f"00-{span.trace}-{span.id}-01"
 
     async def test_a_malformed_context_counts_as_none(self, collector: HttpStub) -> None:
         await self._served(collector, [(b"traceparent", b"00-nothing")])

@@ -76,6 +76,7 @@ async def anything(context: Context, parameters: NoParameters) -> Outputs:
         ("CUSTOM.GREET", {"outputs": {"error": None}}, "error"),
         ("CUSTOM.GREET", {"timeout": 0}, "timeout"),
         ("CUSTOM.GREET", {"port_parameters": ("cases",)}, "cases"),
+        ("CUSTOM.GREET", {"is_brief": True}, "plain function"),
     ],
 )
 def test_a_declaration_that_no_document_could_use_is_refused(

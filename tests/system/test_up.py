@@ -387,11 +387,14 @@ def test_a_port_that_is_taken_is_passed_over() -> None:
 def test_one_trace_spans_request_attempts_and_calls() -> None:
     collector = HttpStub()
     collector.on("POST", "/v1/traces", Answer(200, b"", "application/x-protobuf"))
-    with serving(collector), servers.server_folder() as parent:
-        with up(parent / "data", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as stack:
-            assert flotilla(parent / "data", "run", SAMPLE, "--wait").returncode == 0
-            stack.signal(signal.SIGINT)
-            assert stack.wait() == 0
+    with (
+        serving(collector),
+        servers.server_folder() as parent,
+        up(parent / "data", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as stack,
+    ):
+        assert flotilla(parent / "data", "run", SAMPLE, "--wait").returncode == 0
+        stack.signal(signal.SIGINT)
+        assert stack.wait() == 0
     spans = spans_of(collector)
 
     (request,) = [each for each in spans if each.name == "POST /v1/workflows/{workflow_id}/execute"]

@@ -1,0 +1,102 @@
+"""Settings become what each process is told."""
+
+from pathlib import Path
+
+import pytest
+
+from flotilla import processes
+from flotilla.installation import DEV_USER_ID
+from flotilla.settings import Limits, Settings, SettingsError
+
+SETTINGS = Settings(
+    database_url="postgresql://h/d",
+    nats_url="nats://h",
+    nats_creds=Path("/a.creds"),
+    port=9,
+    drain_seconds=7,
+    worker_types=("FLOW",),
+    worker_concurrency=3,
+    allowed_private_hosts=("h",),
+    limits=Limits(body_bytes=1, document_bytes=2, json_depth=3, streams=4, value_bytes=5),
+)
+
+
+def test_the_gateway_is_told() -> None:
+    told = processes.gateway_settings(SETTINGS)
+
+    assert (told.port, told.drain_seconds, told.version) == (9, 7, processes.version())
+    limits = told.limits
+    assert (
+        limits.body_bytes,
+        limits.document_bytes,
+        limits.json_depth,
+        limits.streams_per_user,
+    ) == (1, 2, 3, 4)
+
+
+def test_the_scheduler_is_told() -> None:
+    told = processes.scheduler_settings(SETTINGS)
+
+    assert (told.database_url, told.nats_url, told.nats_creds) == (
+        "postgresql://h/d",
+        "nats://h",
+        "/a.creds",
+    )
+    assert told.drain_seconds == 7
+
+
+def test_a_worker_is_told() -> None:
+    told = processes.worker_settings(SETTINGS)
+
+    assert (told.node_types, told.concurrency, told.allowed_private_hosts) == (("FLOW",), 3, ("h",))
+    assert (told.value_bytes, told.nats_creds) == (5, "/a.creds")
+
+
+@pytest.mark.parametrize(
+    ("token", "namespace", "user"),
+    [
+        pytest.param(None, "n", None, id="no token, no user"),
+        pytest.param("t", None, DEV_USER_ID, id="the dev user"),
+        pytest.param("t", "n", "n", id="the default namespace"),
+    ],
+)
+def test_whom_the_dev_token_stands_for(
+    token: str | None, namespace: str | None, user: str | None
+) -> None:
+    assert processes.dev_user_id(Settings(dev_token=token, default_namespace=namespace)) == user
+
+
+def test_a_worker_without_any_of_its_types_is_refused() -> None:
+    with pytest.raises(
+        SettingsError, match=r"WORKER_TYPES: no handler .*; allowed: .*FLOW.*FLOW\.NOOP"
+    ):
+        processes.run_worker(Settings(nats_url="nats://h", worker_types=("NOPE",)))
+
+
+def test_node_types_of_other_modules_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "greetings.py").write_text(
+        "from nodes.context import Outputs\n"
+        "from nodes.parameters import NoParameters\n"
+        "from nodes.registry import node\n"
+        "@node('CUSTOM.GREET')\n"
+        "async def greet(context, parameters: NoParameters):\n"
+        "    'Greet.'\n"
+        "    return Outputs(main='hello')\n"
+        "HANDLERS = (greet,)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    types = [
+        each.spec.type for each in processes.handlers_of(Settings(node_modules=("greetings",)))
+    ]
+
+    assert types[-1] == "CUSTOM.GREET"
+    assert "FLOW.NOOP" in types
+
+
+@pytest.mark.parametrize("module", ["no_such_module", "json"])
+def test_a_module_without_node_types_is_refused(module: str) -> None:
+    with pytest.raises(SettingsError, match="NODE_MODULES: "):
+        processes.handlers_of(Settings(node_modules=(module,)))
