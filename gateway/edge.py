@@ -37,6 +37,10 @@ CLIENT_LEFT: Final = 499
 """What is logged for a request whose client did not wait for the answer."""
 
 NO_ROUTE: Final = "none"
+
+QUIET_ROUTES: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""Asked every few seconds by whoever watches over the process."""
+
 _ONCE: Final = frozenset(
     {
         b"authorization",
@@ -115,7 +119,9 @@ class Edge:
 
     def _finished(self, method: str, exchange: Exchange, seconds: float) -> None:
         self._metrics.request(method, exchange.route, exchange.status, seconds)
-        log.info(
+        # Probes come every few seconds and say nothing unless they fail.
+        say = log.debug if exchange.route in QUIET_ROUTES and exchange.status < 500 else log.info
+        say(
             "request_finished",
             method=method,
             route=exchange.route,

@@ -297,7 +297,7 @@ class Loop:
         """Send live events, tell workers to stop, and answer who asked."""
         state = pending.live.state
         created = state.created
-        for recorded in pending.events:
+        for recorded in (*_creation(pending), *pending.events):
             kind = recorded.event.kind
             subject = subjects.event(created.user_id, created.workflow_id, state.id, kind)
             await self._publish(subject, encode(event_message(state.id, recorded)))
@@ -362,6 +362,15 @@ def outstanding(state: ExecutionState) -> tuple[RunKey, ...]:
     if not state.outstanding:
         return ()
     return tuple(key for key, run in state.runs.items() if run.status is NodeRunStatus.RUNNING)
+
+
+def _creation(pending: Pending) -> tuple[Recorded, ...]:
+    """Return the creation of an execution that was admitted just now, for it is told with its first advance."""
+    if pending.was != 1 or not pending.events:
+        return ()
+    state = pending.live.state
+    created = Event(1, state.created_at, state.created)
+    return (Recorded(created, history.encode_data(state.created), ()),)
 
 
 def advance_of(pending: Pending) -> Advance:

@@ -5,6 +5,7 @@ remembered for a day per namespace, subject and trigger. The message is acknowle
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -200,11 +201,16 @@ def new_execution(occurrence: Occurrence, trigger: ArmedTrigger) -> NewExecution
             mode=Mode.TRIGGER,
             input=msgspec.Raw(encode(occurrence.data)),
             trigger=TriggerNode(trigger.node_id, EVENT_TRIGGER),
-            traceparent=occurrence.data["headers"].get(subjects.TRACEPARENT_HEADER),
+            traceparent=occurrence.message.traceparent or new_traceparent(),
         ),
         at=occurrence.at,
         idempotency=(route, message_id) if message_id else None,
     )
+
+
+def new_traceparent() -> str:
+    """Return the W3C trace context of a trace that begins here."""
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
 
 
 def _body(data: bytes) -> Any:

@@ -1,9 +1,11 @@
 """The command line with a gateway that a test makes up."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from flotilla.settings import VARIABLES
 from tests.support.command_line import CommandLine
@@ -18,8 +20,22 @@ def api() -> Iterator[HttpStub]:
 
 
 @pytest.fixture
+def logs_restored() -> Iterator[None]:
+    """Give structlog and the root logger back as they were."""
+    root = logging.getLogger()
+    before = (root.handlers, root.level)
+    yield
+    structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    root.handlers, root.level = before
+
+
+@pytest.fixture
 def flotilla(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    logs_restored: None,
 ) -> CommandLine:
     """The command line, with nothing in the environment but DATA_DIR."""
     for name in VARIABLES:

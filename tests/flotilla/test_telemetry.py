@@ -35,18 +35,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def _restored() -> Iterator[None]:
-    """Give structlog and the root logger back as they were."""
-    root = logging.getLogger()
-    before = (root.handlers, root.level)
-    yield
-    structlog.reset_defaults()
-    logging.captureWarnings(capture=False)
-    root.handlers, root.level = before
-
-
-@pytest.mark.usefixtures("_restored")
+@pytest.mark.usefixtures("logs_restored")
 class TestLogs:
     """What a process writes."""
 

@@ -9,12 +9,13 @@ import pytest
 
 from bus.client import CoreMessage
 from contracts import subjects
+from contracts.history import EventMessage
 from contracts.ids import partition_of
 from contracts.messages import CommandAnswer, Task, UnreadableTask, decode_answer, encode
 from contracts.model import OnError, RetryPolicy
-from db import dead_letters, workflows
+from db import dead_letters, executions, workflows
 from db.dead_letters import DeadLetterFilters, DeadLetterRow
-from db.executions import HistoryRow
+from db.executions import ExecutionFilters, HistoryRow
 from db.triggers import EventTrigger
 from flotilla.embedded.nats import NatsServer
 from tests.component.scheduler.conftest import Processes
@@ -63,6 +64,26 @@ async def test_a_line_runs_to_its_output(
     assert row.version == len(history)
     assert successes(history) == ["a", "b", "c"]
     assert msgspec.json.decode(history[-1].data)["output"] == {"c": {"from": "c"}}
+
+
+async def test_events_are_told_from_the_first_to_the_last(
+    installation: Installation, processes: Processes, nats_alone: NatsServer
+) -> None:
+    ids = await installation.add(document([node("a")], []))
+    told: asyncio.Queue[EventMessage] = asyncio.Queue()
+
+    async def on_event(message: CoreMessage) -> None:
+        await told.put(msgspec.json.decode(message.data, type=EventMessage))
+
+    await installation.bus.subscribe(f"{subjects.EVENT_PREFIX}.>", on_event)
+    async with processes.scheduler(), PlainWorker(nats_alone.url, ANY, yields):
+        (execution_id,) = await installation.start(ids)
+        async with asyncio.timeout(30):
+            events = [await told.get() for _ in range(4)]
+
+    history = await installation.history(execution_id)
+    assert [(each.seq, each.kind) for each in events] == [(row.seq, row.kind) for row in history]
+    assert [each.node_id for each in events[1].dispatched] == ["a"]
 
 
 async def test_many_executions_each_succeed_once_per_node(
@@ -267,6 +288,11 @@ async def test_an_event_starts_the_workflows_whose_pattern_and_filter_fit_once(
             while len(seen) < 2:
                 await installation._next_event()
 
+    rows, _ = await executions.page(
+        installation.store, installation.user_id, ExecutionFilters(mode=("TRIGGER",)), 10, None
+    )
+    created = [msgspec.json.decode((await installation.history(row.id))[0].data) for row in rows]
+    assert all(each["traceparent"].startswith("00-") for each in created)
     totals = [each["data"]["total"] for each in seen if isinstance(each, dict)]
     assert sorted(totals) == [25, 30]
     assert workflow_id
