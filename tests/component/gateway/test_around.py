@@ -161,3 +161,6 @@ async def test_the_reference_shows_every_operation(api: httpx.AsyncClient) -> No
         assert shown.status_code == 200
         assert shown.headers["content-type"] == "text/html; charset=utf-8"
         assert "/openapi.json" in shown.text
+        head = shown.text.replace("http://www.w3.org", "")
+        assert 'src="http' not in head, "the pages need no network but the gateway"
+        assert 'href="http' not in head.split("<script>")[0]
