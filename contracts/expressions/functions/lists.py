@@ -127,7 +127,7 @@ def range_of(
 
 
 FUNCTIONS: Final[Table] = {
-    "sort": Function(sort, 1, 2, steps=4),
+    "sort": Function(sort, 1, 2, steps=7),
     "distinct": Function(distinct, 1, 1),
     "flatten": Function(flatten, 1, 2),
     "reverse": Function(reverse, 1, 1),

@@ -207,6 +207,6 @@ FUNCTIONS: Final[Table] = {
     "timestamp": Function(timestamp, 1, 1, steps=3),
     "duration": Function(duration, 1, 1, steps=3),
     "dateFormat": Function(date_format, 2, 3, steps=3),
-    "dateAdd": Function(date_add, 3, 4, steps=6),
+    "dateAdd": Function(date_add, 3, 4, steps=9),
     **{name: Function(_getter(field), 1, 2, steps=2) for name, field in _GETTERS.items()},
 }
