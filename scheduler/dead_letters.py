@@ -5,9 +5,8 @@ because its id derives from what it is about.
 """
 
 import asyncio
-import os
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import timedelta
+from typing import Final
 
 import msgspec
 import structlog
@@ -18,11 +17,11 @@ from bus.message import Message
 from bus.tasks import delete_message, get_message
 from contracts import subjects
 from contracts.failures import Failure, FailureKind
-from contracts.ids import derived_uuid7, is_uuid, uuid7
+from contracts.ids import derived_uuid7, is_uuid
 from contracts.messages import UnreadableTask
 from db import dead_letters
 from db.dead_letters import DeadLetter
-from db.errors import StoreError
+from db.errors import StoreError, StoreUnavailable
 from db.store import Store
 from scheduler.core.decision import AttemptLost
 from scheduler.entries import Entry, Handed
@@ -56,19 +55,40 @@ class Letters:
         """Store letters until canceled."""
         while True:
             letter, message = await self._waiting.get()
-            await self._store_one(letter)
+            await self.store(letter)
             if message is not None:
                 await message.ack()
 
-    async def _store_one(self, letter: DeadLetter) -> None:
+    async def store(self, letter: DeadLetter) -> None:
+        """Store a letter, or, if it cannot be stored as it is, the bytes alone: one letter must not hold up all."""
+        for each in (letter, _bare(letter)):
+            try:
+                await self._try(each)
+            except StoreError as error:
+                log.error("dead_letter_refused", letter_id=letter.id, error=str(error))
+            else:
+                return
+
+    async def _try(self, letter: DeadLetter) -> None:
         while True:
             try:
                 await dead_letters.add(self._store, [letter])
-            except StoreError as error:
+            except StoreUnavailable as error:
                 log.warning("dead_letter_waits", error=str(error))
                 await asyncio.sleep(STORE_PAUSE_S)
             else:
                 return
+
+
+class Advisory(msgspec.Struct, frozen=True):
+    """What JetStream says of a message, as far as it matters here."""
+
+    type: str = ""
+    stream_seq: int = 0
+    deliveries: int = 0
+
+
+_decode_advisory: Final = msgspec.json.Decoder(Advisory).decode
 
 
 class Advisories:
@@ -86,27 +106,27 @@ class Advisories:
     async def receive(self, message: Message) -> None:
         """Take one advisory; anything but exhausted deliveries of a task is only acknowledged."""
         try:
-            advisory: dict[str, Any] = msgspec.json.decode(message.data)
+            advisory = _decode_advisory(message.data)
         except msgspec.DecodeError:
-            advisory = {}
-        if not str(advisory.get("type", "")).endswith("max_deliver"):
+            advisory = Advisory()
+        if not advisory.type.endswith("max_deliver"):
             await message.ack()
             return
         try:
-            await self._exhausted(int(advisory["stream_seq"]), int(advisory["deliveries"]), message)
+            await self._exhausted(advisory, message)
         except BusError as error:
             log.warning("advisory_waits", error=str(error))
             await message.nak(timedelta(seconds=STORE_PAUSE_S))
 
-    async def _exhausted(self, stream_seq: int, deliveries: int, message: Message) -> None:
-        task = await get_message(self._bus, subjects.TASKS, stream_seq)
+    async def _exhausted(self, advisory: Advisory, message: Message) -> None:
+        task = await get_message(self._bus, subjects.TASKS, advisory.stream_seq)
         if task is None:
             await message.ack()
             return
         address = subjects.read_task(task.subject)
-        error = f"delivered {deliveries} times, and no worker came back with a result"
+        error = f"delivered {advisory.deliveries} times, and no worker came back with a result"
         letter = DeadLetter(
-            id=derived_uuid7(datetime.now(UTC), task.subject),
+            id=derived_uuid7(task.timestamp, task.subject),
             user_id=_namespace(address),
             source="TASK",
             reason="DELIVERIES_EXHAUSTED",
@@ -117,18 +137,43 @@ class Advisories:
             execution_id=address.execution_id if address else None,
             node_id=address.node_id if address else None,
         )
-        self._letters.add(letter, message)
-        if address is not None:
-            failure = Failure(FailureKind.WORKER_LOST, "deliveries_exhausted", error)
-            lost = AttemptLost(address.node_id, address.iteration, address.attempt, failure)
-            self._intake.put(Entry(execution_id=address.execution_id, given=lost))
-        await delete_message(self._bus, subjects.TASKS, stream_seq)
+        await self._letters.store(letter)
+        exhausted = Exhausted(self._bus, advisory.stream_seq, message)
+        if address is None:
+            await exhausted.ack()
+            return
+        failure = Failure(FailureKind.WORKER_LOST, "deliveries_exhausted", error)
+        lost = AttemptLost(address.node_id, address.iteration, address.attempt, failure)
+        self._intake.put(Entry(execution_id=address.execution_id, given=lost, message=exhausted))
+
+
+class Exhausted:
+    """A task that was given up. It leaves the stream with its advisory, once the end of its attempt is committed."""
+
+    def __init__(self, bus: Bus, stream_seq: int, advisory: Message) -> None:
+        self._bus = bus
+        self._stream_seq = stream_seq
+        self._advisory = advisory
+
+    @property
+    def num_delivered(self) -> int:
+        """How often the advisory was delivered."""
+        return self._advisory.num_delivered
+
+    async def ack(self) -> None:
+        """Delete the task, then take the advisory off the stream; if it cannot be deleted now, the advisory comes again."""
+        try:
+            await delete_message(self._bus, subjects.TASKS, self._stream_seq)
+        except BusError as error:
+            log.warning("task_not_deleted", stream_seq=self._stream_seq, error=str(error))
+        else:
+            await self._advisory.ack()
 
 
 def letter_of(message: Message, source: str, reason: str, error: str) -> DeadLetter:
     """Return the letter that keeps a message of the inbox or of a trigger."""
     return DeadLetter(
-        id=uuid7(datetime.now(UTC), os.urandom(10)),
+        id=_letter_id(message),
         user_id=None,
         source=source,
         reason=reason,
@@ -141,11 +186,12 @@ def letter_of(message: Message, source: str, reason: str, error: str) -> DeadLet
     )
 
 
-def letter_of_task(report: UnreadableTask) -> DeadLetter:
-    """Return the letter that keeps a task which a worker could not read."""
-    address = subjects.read_task(report.subject)
+def letter_of_task(
+    message: Message, report: UnreadableTask, address: subjects.TaskAddress | None
+) -> DeadLetter:
+    """Return the letter that keeps a task which a worker could not read; without `address` it is nobody's."""
     return DeadLetter(
-        id=uuid7(datetime.now(UTC), os.urandom(10)),
+        id=_letter_id(message),
         user_id=_namespace(address),
         source="TASK",
         reason="UNREADABLE",
@@ -156,6 +202,29 @@ def letter_of_task(report: UnreadableTask) -> DeadLetter:
         execution_id=address.execution_id if address else None,
         node_id=address.node_id if address else None,
     )
+
+
+def _letter_id(message: Message) -> str:
+    """Return the same id however often the message comes."""
+    stored = message.metadata
+    return derived_uuid7(stored.timestamp, f"{stored.stream}:{stored.stream_seq}")
+
+
+def _bare(letter: DeadLetter) -> DeadLetter:
+    """Return what can be stored of any letter: its user may be gone, its texts no texts."""
+    return msgspec.structs.replace(
+        letter,
+        user_id=None,
+        headers={},
+        subject=_storable(letter.subject),
+        error=_storable(letter.error),
+        execution_id=None,
+        node_id=None,
+    )
+
+
+def _storable(text: str) -> str:
+    return text.encode(errors="replace").decode().replace("\x00", "\ufffd")
 
 
 def _namespace(address: subjects.TaskAddress | None) -> str | None:

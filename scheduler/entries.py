@@ -26,7 +26,8 @@ class Entry(msgspec.Struct, kw_only=True):
 
     Without `given` the execution is healed: started if it has not been, else its outstanding tasks
     are published again. `created` lets a new execution be
-    folded without a read. `reply_to` is the core subject that waits for the outcome.
+    folded without a read. `reply_to` is the core subject that waits for the outcome. `in_doubt` says that
+    this process tried before and does not know how far it came.
     """
 
     execution_id: str
@@ -36,8 +37,9 @@ class Entry(msgspec.Struct, kw_only=True):
     message: Handed | None = None
     reply_to: str | None = None
     retries: int = 0
+    in_doubt: bool = False
 
     @property
     def is_repeat(self) -> bool:
-        """Whether an earlier delivery may have been committed without its tasks being published."""
-        return self.message is not None and self.message.num_delivered > 1
+        """Whether it may have been committed before without its tasks being published."""
+        return self.in_doubt or (self.message is not None and self.message.num_delivered > 1)

@@ -122,11 +122,16 @@ class Executions:
                 execution_id, Live(plan, fold.create(plan, execution_id, Event(1, at, data)))
             )
 
-    async def load(self, execution_ids: Iterable[str]) -> None:
-        """Fold what is not in memory from history; ids that do not exist stay absent."""
-        missing = [each for each in execution_ids if each not in self._live]
+    async def load(self, execution_ids: Iterable[str]) -> frozenset[str]:
+        """Fold what is not in memory from history, and return what was; ids that do not exist stay absent."""
+        missing = []
+        for each in execution_ids:
+            if each in self._live:
+                self._live.move_to_end(each)  # those that are asked for now leave last
+            else:
+                missing.append(each)
         if not missing:
-            return
+            return frozenset()
         stored = await advances.load(self._store, missing)
         for execution in stored.values():
             plan = await self._plans.load(execution.version_id)
@@ -137,6 +142,7 @@ class Executions:
                 continue
             self._keep(execution.id, Live(plan, replayed(plan, execution)))
             await asyncio.sleep(0)  # a cold start of many must not hold up the heartbeat of leases
+        return frozenset(stored)
 
     def _keep(self, execution_id: str, live: Live) -> None:
         self._live[execution_id] = live

@@ -69,9 +69,15 @@ class Inbox:
         )
 
     def _unreadable(self, message: Message, report: UnreadableTask) -> None:
-        """Keep the task as a dead letter, and fail the attempt that its subject names."""
-        self._letters.add(letter_of_task(report), message)
-        address = subjects.read_task(report.subject)
+        """Keep the task as a dead letter, and fail the attempt that its subject names.
+
+        There is no token to check, for nobody could read it. So a worker is believed only of the attempt on
+        whose own subject it reports: which those are is a matter of its permissions.
+        """
+        named = report.subject.removeprefix(f"{subjects.TASK_PREFIX}.")
+        is_own = message.subject.partition(".result.")[2] == named
+        address = subjects.read_task(report.subject) if is_own else None
+        self._letters.add(letter_of_task(message, report, address), message)
         if address is None:
             return
         failure = Failure(

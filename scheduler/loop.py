@@ -12,7 +12,8 @@ What a crash leaves behind at each point:
   what is still there.
 - after the publish, before the acknowledgement: the message comes again and changes nothing.
 
-A loser of the compare-and-set wrote nothing: its state is dropped, folded anew, and decided again.
+A loser of the compare-and-set wrote nothing: its state is dropped, folded anew, and decided again. So is
+what would be refused on a state from memory, for no compare-and-set has checked that it is not behind.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ import msgspec
 import structlog
 from msgspec import UNSET
 
+from bus.errors import BusClosed, BusError
 from bus.publisher import Ack, Outgoing, Publisher
 from contracts import history, inputs, subjects
 from contracts.execution.plan import Plan
@@ -108,6 +110,11 @@ class Pending:
         """Whether anything is to be stored."""
         return bool(self.events or self.cleared)
 
+    @property
+    def refuses(self) -> bool:
+        """Whether an input changed nothing, which is true only of a state that is not behind."""
+        return any(decision.refused is not None for _, decision in self.entries)
+
 
 class Loop:
     """Advances executions, one batch after the other."""
@@ -161,6 +168,8 @@ class Loop:
         while waiting:
             try:
                 waiting = await self._advance(waiting)
+            except BusClosed:
+                raise  # the process goes down, and what was taken comes again
             except (StoreUnavailable, CommitInDoubt) as error:
                 self._forget(waiting)
                 log.warning("store_unavailable", error=str(error), waiting=len(waiting))
@@ -186,24 +195,26 @@ class Loop:
         """Drop what is in memory of these executions: it may be ahead of what is stored."""
         for entry in batch:
             entry.created = UNSET
+            entry.in_doubt = True
             self._executions.drop((entry.execution_id,))
 
     async def _advance(self, batch: Sequence[Entry]) -> Sequence[Entry]:
         """Decide and commit a batch, let follow what won, and return what must be decided again."""
-        await self._load(batch)
+        fresh = await self._load(batch)
         decided, unknown = self.decide(batch)
-        won = await self._commit(decided)
+        won = await self._commit(decided, fresh)
         lost = [pending for pending in decided if pending.live.state.id not in won]
         self._executions.drop(pending.live.state.id for pending in lost)
         winners = [pending for pending in decided if pending.live.state.id in won]
         await self._follow(winners, unknown)
         return self._again(lost)
 
-    async def _load(self, batch: Sequence[Entry]) -> None:
+    async def _load(self, batch: Sequence[Entry]) -> frozenset[str]:
+        """Have the executions of a batch in memory; return those that were read just now."""
         for entry in batch:
             if entry.created is not UNSET and entry.created_at is not None:
                 await self._executions.admit(entry.execution_id, entry.created, entry.created_at)
-        await self._executions.load({entry.execution_id for entry in batch})
+        return await self._executions.load({entry.execution_id for entry in batch})
 
     def decide(self, batch: Sequence[Entry]) -> tuple[list[Pending], list[Entry]]:
         """Let the core decide every entry; return what it decided, and entries without execution."""
@@ -232,16 +243,21 @@ class Loop:
         )
         if decision.refused is None:
             return decision
-        self.counters.refused[decision.refused] = self.counters.refused.get(decision.refused, 0) + 1
         if entry.is_repeat:
             return msgspec.structs.replace(decision, dispatched=outstanding(live.state))
         return decision
 
-    async def _commit(self, decided: Iterable[Pending]) -> frozenset[str]:
-        """Store what was decided; what changed nothing has won already."""
+    async def _commit(self, decided: Iterable[Pending], fresh: frozenset[str]) -> frozenset[str]:
+        """Store what was decided, and return who won.
+
+        What changed nothing has won already. But a refusal on a state from memory has lost: another scheduler
+        may have gone on meanwhile, and the input be refused, acknowledged and gone though it is next.
+        """
         storing = [pending for pending in decided if pending.must_commit]
         unchanged = frozenset(
-            pending.live.state.id for pending in decided if not pending.must_commit
+            pending.live.state.id
+            for pending in decided
+            if not pending.must_commit and (pending.live.state.id in fresh or not pending.refuses)
         )
         if not storing:
             return unchanged
@@ -277,8 +293,12 @@ class Loop:
         unknown: Sequence[Entry],
     ) -> None:
         """Acknowledge the inputs of a batch, once the tasks that follow from them are stored."""
-        self._count(await sending)
-        await self._acknowledge(winners, unknown)
+        try:
+            self._count(await sending)
+            await self._acknowledge(winners, unknown)
+        except BusError as error:
+            # What was not acknowledged comes again; if the connection is closed for good, the next word says so.
+            log.warning("batch_not_acknowledged", error=str(error))
 
     def _task(self, live: Live, key: RunKey) -> Outgoing | None:
         """Return the message of a node run's task, or let the attempt fail if it is too large."""
@@ -300,16 +320,24 @@ class Loop:
         for recorded in (*_creation(pending), *pending.events):
             kind = recorded.event.kind
             subject = subjects.event(created.user_id, created.workflow_id, state.id, kind)
-            await self._publish(subject, encode(event_message(state.id, recorded)))
+            await self._say(subject, encode(event_message(state.id, recorded)))
         if pending.stop:
-            await self._publish(
-                subjects.cancel(state.id), encode(CancelNotice(state.id, state.status))
-            )
+            await self._say(subjects.cancel(state.id), encode(CancelNotice(state.id, state.status)))
+            self._purge(created.user_id, state.id)
         for entry, decision in pending.entries:
             if entry.reply_to is not None:
-                await self._publish(entry.reply_to, encode(answer(state, entry, decision)))
+                await self._say(entry.reply_to, encode(answer(state, entry, decision)))
         if state.is_terminal:
             self._executions.drop((state.id,))
+
+    async def _say(self, subject: str, data: bytes) -> None:
+        """Send a core message. What cannot be sent is only logged: all of it can be read in history."""
+        try:
+            await self._publish(subject, data)
+        except BusClosed:
+            raise
+        except BusError as error:
+            log.warning("not_told", subject=subject, error=str(error))
 
     def _count(self, acks: Sequence[Ack]) -> None:
         self.counters.tasks += len(acks)
@@ -321,16 +349,21 @@ class Loop:
 
     async def _acknowledge(self, winners: Iterable[Pending], unknown: Iterable[Entry]) -> None:
         for pending in winners:
-            for entry, _ in pending.entries:
+            for entry, decision in pending.entries:
+                self._count_refusal(decision.refused)
                 if entry.message is not None:
                     await entry.message.ack()
         for entry in unknown:
-            self.counters.refused["unknown"] = self.counters.refused.get("unknown", 0) + 1
+            self._count_refusal("unknown")
             if entry.reply_to is not None:
                 refusal = CommandAnswer(entry.execution_id, code="not_found")
-                await self._publish(entry.reply_to, encode(refusal))
+                await self._say(entry.reply_to, encode(refusal))
             if entry.message is not None:
                 await entry.message.ack()
+
+    def _count_refusal(self, reason: str | None) -> None:
+        if reason is not None:
+            self.counters.refused[reason] = self.counters.refused.get(reason, 0) + 1
 
     def _again(self, lost: Iterable[Pending]) -> list[Entry]:
         """Return the entries of losers that may try once more."""

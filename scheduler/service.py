@@ -21,13 +21,15 @@ from bus.publisher import Outgoing, Publisher
 from bus.pull import Arrivals, Pull
 from contracts import subjects
 from contracts.expressions.regex import Regex
-from contracts.messages import StartExecution, encode
+from contracts.failures import Failure, FailureKind
+from contracts.messages import Result, StartExecution, encode
 from db import history_partitions, node_types, secrets
 from db.advances import AdvanceSession
 from db.clock import DatabaseClock
 from db.errors import StoreError
 from db.executions import NewExecution
 from db.store import Store
+from scheduler.core.decision import AttemptLost, Reported
 from scheduler.dead_letters import Advisories, Letters, letter_of
 from scheduler.entries import Entry
 from scheduler.executions import Executions, Plans
@@ -262,6 +264,8 @@ class Scheduler:
             if subjects.is_result(entry.message.subject):
                 letter = msgspec.structs.replace(letter, source="RESULT")
             self._letters.add(letter, entry.message)
+        if isinstance(entry.given, Reported):
+            self._intake.put(_unusable(entry.execution_id, entry.given.result, error))
 
     async def _on_heartbeat(self, message: CoreMessage) -> None:
         self._fleets.heartbeat(message.data)
@@ -299,7 +303,11 @@ class Scheduler:
 
     async def _provision(self) -> None:
         """Make the streams anew: NATS lost its store. What they held is outstanding in PostgreSQL."""
-        specs = await node_types.load(self._store)
+        try:
+            specs = await node_types.load(self._store)
+        except StoreError as error:
+            log.warning("provisioning_waits", error=str(error))
+            return  # the streams are still missing, so that we are asked again
         await provision.ensure(self._bus, [spec.type for spec in specs])
         self._sweeper.sweep_all()
 
@@ -320,3 +328,11 @@ class Scheduler:
                 await self._clock.refresh()
             except StoreError as error:
                 log.warning("clock_not_refreshed", error=str(error))
+
+
+def _unusable(execution_id: str, result: Result, error: Exception) -> Entry:
+    """Return the entry that fails an attempt whose result can never be stored, so that it is not run for ever."""
+    message = f"the result of worker {result.worker_id} could not be stored: {error!r}"
+    failure = Failure(FailureKind.ERROR, "invalid_result", message)
+    lost = AttemptLost(result.node_id, result.iteration, result.attempt, failure)
+    return Entry(execution_id=execution_id, given=lost)

@@ -42,6 +42,7 @@ class Timers:
     async def run(self) -> None:
         """Hand out due timers until canceled; sleeps until the next one, at most a second."""
         while True:
+            await self._intake.room()
             try:
                 pause = await self.look()
             except StoreError as error:

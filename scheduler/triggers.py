@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from bus.errors import BusClosed
 from bus.message import Message
 from bus.pull import Pull
 from contracts import subjects
@@ -28,7 +29,7 @@ from contracts.statuses import Mode
 from contracts.strict_json import MalformedJson, read_json
 from contracts.times import rfc3339
 from db import executions, triggers
-from db.errors import StoreError
+from db.errors import StoreUnavailable
 from db.executions import NewExecution
 from db.store import Store
 from db.triggers import ArmedTrigger
@@ -80,15 +81,32 @@ class Triggers:
     async def run(self, pull: Pull) -> None:
         """Take events until canceled; while the store is away they wait in the stream."""
         while True:
-            batch = await pull.take(BATCH)
-            while True:
-                try:
-                    await self.handle(batch)
-                except StoreError as error:
-                    log.warning("triggers_wait", error=str(error))
-                    await asyncio.sleep(STORE_PAUSE_S)
-                else:
-                    break
+            await self._carry(await pull.take(BATCH))
+
+    async def _carry(self, batch: Sequence[Message]) -> None:
+        """Handle a batch; an event that never can be becomes a dead letter and stops no other."""
+        while batch:
+            try:
+                await self.handle(batch)
+            except StoreUnavailable as error:
+                log.warning("triggers_wait", error=str(error))
+                await asyncio.sleep(STORE_PAUSE_S)
+            except BusClosed:
+                raise
+            except Exception as error:  # noqa: BLE001  # one event must not stop all
+                batch = await self._isolate(batch, error)
+            else:
+                return
+
+    async def _isolate(self, batch: Sequence[Message], error: Exception) -> Sequence[Message]:
+        """Carry half of the batch through and return the rest; of a single event nothing is left but a letter."""
+        if len(batch) == 1:
+            letter = letter_of(batch[0], "TRIGGER", "UNREADABLE", repr(error))
+            self._letters.add(letter, batch[0])
+            return ()
+        half = len(batch) // 2
+        await self._carry(batch[:half])
+        return batch[half:]
 
     async def handle(self, batch: Sequence[Message]) -> None:
         """Start what a batch of events calls for, in one commit, and acknowledge it."""

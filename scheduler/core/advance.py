@@ -78,9 +78,9 @@ def advance(
             assert_never(given)
 
 
-def retry_timer_key(key: RunKey) -> str:
-    """Return the key of the timer that ends a node run's retry pause."""
-    return f"retry:{key[0]}:{iteration_text(key[1])}"
+def retry_timer_key(key: RunKey, attempt: int) -> str:
+    """Return the key of the timer that ends the pause after an attempt: no two pauses share one."""
+    return f"retry:{key[0]}:{iteration_text(key[1])}:{attempt}"
 
 
 def _key_of(given: Input) -> tuple[str, ...]:
@@ -172,13 +172,13 @@ class _Step:
 
     def timer_due(self, due: TimerDue) -> Decision:
         """Take a timer that came due; one that no longer matters is only cleared."""
-        if due.kind == EXECUTION_TIMEOUT:
+        if due.kind == EXECUTION_TIMEOUT and self.plan.timeout is not None:
             self.record(TimerFired(EXECUTION_TIMEOUT))
             self.fail_execution(_execution_timeout(self.plan.timeout))
             return self.decision()
         key: RunKey = (due.node_id or "", due.iteration)
         run = self.state.runs.get(key)
-        if due.kind != RETRY or run is None or run.retry_at is None:
+        if run is None or run.retry_at is None or due.key != retry_timer_key(key, run.attempt):
             return refuse("stale_timer", due.key)
         self.record(TimerFired(RETRY), key, run.attempt + 1)
         self.dispatched.append(key)
@@ -267,7 +267,7 @@ class _Step:
         )
         ready = self.record(final, key, attempt).ready
         if final.retry_at is not None:
-            self.timers.append(Timer(retry_timer_key(key), RETRY, final.retry_at, *key))
+            self.timers.append(Timer(retry_timer_key(key, attempt), RETRY, final.retry_at, *key))
         elif node.on_error is OnError.STOP:
             self.fail_execution(msgspec.structs.replace(failure, node_id=key[0], iteration=key[1]))
         else:
@@ -378,6 +378,6 @@ def _port_failure(node: PlannedNode, result: Result) -> Failure | None:
     return Failure(FailureKind.ERROR, "undeclared_port", message, {"port": strange[0]})
 
 
-def _execution_timeout(timeout: float | None) -> Failure:
+def _execution_timeout(timeout: float) -> Failure:
     message = f"the execution passed its timeout of {timeout:g} s; raise settings.timeout"
     return Failure(FailureKind.TIMEOUT, "execution_timeout", message, {"timeout": timeout})

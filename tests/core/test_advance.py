@@ -212,7 +212,7 @@ class TestRetries:
 
         assert decision.timers[0].due_at == engine.at + timedelta(seconds=10)
         assert engine.state.status is ExecutionStatus.WAITING
-        decision = engine.fire("retry:a:_")
+        decision = engine.fire("retry:a:_:1")
         assert decision.dispatched == (("a", ()),)
         assert engine.state.runs["a", ()].attempt == 2
         assert engine.succeed("a", 1).refused == "stale_result"
@@ -240,15 +240,28 @@ class TestRetries:
 
         assert engine.state.status is ExecutionStatus.ERROR
 
+    def test_a_timer_that_was_read_twice_does_not_cut_the_next_pause_short(self) -> None:
+        engine = line("a", retry_policy=self.POLICY)
+        engine.fail("a", retryable=True)
+        first = TimerDue("retry:a:_:1", "RETRY", "a")
+        engine.fire(first.key)
+        engine.fail("a", retryable=True)
+
+        decision = engine.feed(first)
+
+        assert decision.refused == "stale_timer"
+        assert engine.state.status is ExecutionStatus.WAITING
+        assert engine.fire("retry:a:_:2").dispatched == (("a", ()),)
+
     def test_a_timer_that_no_longer_matters_is_only_cleared(self) -> None:
         engine = line("a", retry_policy=self.POLICY)
         engine.fail("a", retryable=True)
-        engine.fire("retry:a:_")
+        engine.fire("retry:a:_:1")
 
-        decision = engine.feed(TimerDue("retry:a:_", "RETRY", "a"))
+        decision = engine.feed(TimerDue("retry:a:_:1", "RETRY", "a"))
 
         assert decision.refused == "stale_timer"
-        assert decision.cleared == ("retry:a:_",)
+        assert decision.cleared == ("retry:a:_:1",)
 
 
 class TestEnding:
@@ -279,6 +292,14 @@ class TestEnding:
 
         assert engine.state.failure is not None
         assert engine.state.failure.code == "execution_timeout"
+
+    def test_an_execution_without_a_timeout_has_none_to_pass(self) -> None:
+        engine = line("a")
+
+        decision = engine.feed(TimerDue("execution_timeout", "EXECUTION_TIMEOUT"))
+
+        assert decision.refused == "stale_timer"
+        assert engine.statuses == {"a": "RUNNING"}
 
 
 class TestStandIns:

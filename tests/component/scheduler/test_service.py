@@ -6,16 +6,26 @@ from collections.abc import Sequence
 import msgspec
 import nats
 import pytest
+from nats.aio.msg import Msg
 
 from bus.client import CoreMessage
+from bus.tasks import get_message, queue_lengths
 from contracts import subjects
 from contracts.history import EventMessage
 from contracts.ids import partition_of
-from contracts.messages import CommandAnswer, Task, UnreadableTask, decode_answer, encode
+from contracts.messages import (
+    CommandAnswer,
+    Result,
+    Task,
+    UnreadableTask,
+    decode_answer,
+    decode_task_execution,
+    encode,
+)
 from contracts.model import OnError, RetryPolicy
 from db import dead_letters, executions, workflows
 from db.dead_letters import DeadLetterFilters, DeadLetterRow
-from db.executions import ExecutionFilters, HistoryRow
+from db.executions import ExecutionFilters, ExecutionRow, HistoryRow
 from db.triggers import EventTrigger
 from flotilla.embedded.nats import NatsServer
 from tests.component.scheduler.conftest import Processes
@@ -260,6 +270,24 @@ async def test_cancel_is_answered_after_the_commit_and_workers_are_told(
     assert unknown.code == "not_found"
 
 
+async def test_a_cancel_takes_the_queued_tasks_off_the_stream(
+    installation: Installation, processes: Processes
+) -> None:
+    ids = await installation.add(LINE)
+    async with processes.scheduler():
+        (execution_id,) = await installation.start(ids)
+        async with asyncio.timeout(20):
+            while (await queue_lengths(installation.bus))[ANY].pending != 1:
+                await installation._next_event()
+
+            await installation.cancel(execution_id)
+
+            while (await queue_lengths(installation.bus))[ANY].pending:
+                await installation._next_event()
+
+    assert (await installation.row(execution_id)).status == "CANCELED"
+
+
 async def test_an_event_starts_the_workflows_whose_pattern_and_filter_fit_once(
     installation: Installation, processes: Processes, nats_alone: NatsServer
 ) -> None:
@@ -296,6 +324,30 @@ async def test_an_event_starts_the_workflows_whose_pattern_and_filter_fit_once(
     totals = [each["data"]["total"] for each in seen if isinstance(each, dict)]
     assert sorted(totals) == [25, 30]
     assert workflow_id
+
+
+async def test_an_event_that_cannot_be_stored_is_kept_and_stops_no_other(
+    installation: Installation, processes: Processes, nats_alone: NatsServer
+) -> None:
+    graph = document([node("on", "TRIGGER.EVENT")], [])
+    await installation.publish(graph, EventTrigger("on", "orders.>"))
+    async with processes.scheduler():
+        client = await nats.connect(nats_alone.url)
+        for message_id in ("one", "nul \0", "two"):
+            headers = {"Nats-Msg-Id": message_id}
+            await client.jetstream().publish("flotilla.trigger.orders.new", b"{}", headers=headers)
+        await client.close()
+        async with asyncio.timeout(20):
+            while not (letters := await letters_of(installation, None)):
+                await installation._next_event()
+            rows: Sequence[ExecutionRow] = ()
+            while len(rows) < 2:
+                rows, _ = await executions.page(
+                    installation.store, installation.user_id, ExecutionFilters(), 10, None
+                )
+                await installation._next_event()
+
+    assert [(each.source, each.reason) for each in letters] == [("TRIGGER", "UNREADABLE")]
 
 
 async def test_an_event_without_a_namespace_becomes_a_dead_letter(
@@ -348,6 +400,88 @@ async def test_a_task_that_its_worker_cannot_read_fails_its_attempt_and_is_kept(
     assert row.failure is not None
     assert msgspec.json.decode(row.failure)["code"] == "unreadable_task"
     assert letters[0].execution_id == execution_id
+
+
+async def test_a_report_on_the_task_of_somebody_else_is_not_believed(
+    installation: Installation, processes: Processes
+) -> None:
+    ids = await installation.add(document([node("a")], []))
+    async with processes.scheduler():
+        (execution_id,) = await installation.start(ids)
+        await installation.until([execution_id], lambda row: row.status == "RUNNING")
+        address = subjects.TaskAddress(ANY, installation.user_id, execution_id, "a", (), 1)
+        report = UnreadableTask(
+            subject=subjects.task(address), error="not JSON", worker_id="w", body=b""
+        )
+        door = subjects.result(address._replace(node_type="CUSTOM.OTHER"))
+        await installation.publisher.store(door, encode(report))
+        async with asyncio.timeout(20):
+            while not (letters := await letters_of(installation, None)):
+                await installation._next_event()
+        row = await installation.row(execution_id)
+
+    assert row.status == "RUNNING"
+    assert letters[0].execution_id is None
+
+
+async def test_a_result_that_can_never_be_stored_fails_its_attempt(
+    installation: Installation, processes: Processes, nats_alone: NatsServer
+) -> None:
+    ids = await installation.add(document([node("a", retry_policy=None)], []))
+
+    async def reports_no_text(node_id: str, task: Task) -> Outcome:
+        execution = decode_task_execution(task.execution)
+        result = Result(
+            execution_id=execution.id,
+            node_id=node_id,
+            attempt=task.attempt,
+            token=task.token,
+            worker_id="w",
+            started_at="",
+            finished_at="",
+            ports={"main": msgspec.Raw(b'"\xff"')},
+        )
+        address = subjects.TaskAddress(ANY, execution.namespace, execution.id, node_id, (), 1)
+        await installation.publisher.store(subjects.result(address), encode(result))
+        return {"token": "of nobody", "ports": {}}
+
+    async with processes.scheduler(), PlainWorker(nats_alone.url, ANY, reports_no_text):
+        started = await installation.start(ids)
+        (row,) = await installation.finished(started)
+
+    assert row.failure is not None
+    assert msgspec.json.decode(row.failure)["code"] == "invalid_result"
+
+
+async def test_a_task_that_no_worker_survives_fails_and_leaves_the_stream(
+    installation: Installation, processes: Processes, nats_alone: NatsServer
+) -> None:
+    ids = await installation.add(document([node("a", retry_policy=None)], []))
+    async with processes.scheduler():
+        started = await installation.start(ids)
+        client = await nats.connect(nats_alone.url)
+        for nonsense in (b"[]", b'{"type":"max_deliver","stream_seq":"x"}'):
+            await client.publish("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.TASKS.x", nonsense)
+        inbox = client.new_inbox()
+        arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        await client.subscribe(inbox, cb=arrived.put)
+        consumer = f"$JS.API.CONSUMER.MSG.NEXT.TASKS.{subjects.task_consumer(ANY)}"
+        await client.publish(consumer, b'{"batch":6,"expires":20000000000}', reply=inbox)
+        async with asyncio.timeout(20):
+            for _ in range(5):
+                await (await arrived.get()).nak()
+        (row,) = await installation.finished(started)
+        await client.close()
+        async with asyncio.timeout(20):
+            while await get_message(installation.bus, subjects.TASKS, 1) is not None:
+                await installation._next_event()
+
+    assert row.failure is not None
+    assert msgspec.json.decode(row.failure)["kind"] == "WORKER_LOST"
+    letters = await letters_of(installation, installation.user_id)
+    assert [(each.reason, each.execution_id) for each in letters] == [
+        ("DELIVERIES_EXHAUSTED", started[0])
+    ]
 
 
 async def test_a_wiped_nats_store_only_delays_work(

@@ -1,0 +1,206 @@
+"""The loop by itself: entries are handed to it one batch at a time, on a real store and a real bus."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import pytest
+
+from bus import provision
+from bus.tasks import queue_lengths
+from contracts.history import By
+from contracts.messages import Result
+from db.advances import Advance, AdvanceSession
+from db.clock import DatabaseClock
+from db.errors import CommitInDoubt
+from nodes.regex import Re2
+from scheduler.core.decision import Admitted, CancelAsked, Reported
+from scheduler.entries import Entry
+from scheduler.executions import Executions, Plans
+from scheduler.intake import Intake
+from scheduler.loop import Loop
+from scheduler.tokens import Tokens
+from tests.support.engine import document, node, raw, wire
+from tests.support.installation import Installation
+
+pytestmark = pytest.mark.component
+
+ANY = "CUSTOM.ANY"
+LINE = document([node("a"), node("b"), node("c")], [wire("a -> b"), wire("b -> c")])
+
+
+class Handed:
+    """A message that tells whether it was acknowledged."""
+
+    num_delivered = 1
+
+    def __init__(self) -> None:
+        self.is_acknowledged = False
+
+    async def ack(self) -> None:
+        """Remember it."""
+        self.is_acknowledged = True
+
+
+class LosesTheFirstAnswer(AdvanceSession):
+    """Commits, and does not hear that it did."""
+
+    _has_lost = False
+
+    async def commit(self, batch: Sequence[Advance]) -> frozenset[str]:
+        """Commit, the first time without an answer."""
+        won = await super().commit(batch)
+        if not self._has_lost:
+            self._has_lost = True
+            raise CommitInDoubt("the answer was lost")
+        return won
+
+
+class MakeLoop(Protocol):
+    """Makes loops that share nothing but store and bus."""
+
+    def __call__(
+        self, *, limit: int = 1000, session: type[AdvanceSession] = AdvanceSession
+    ) -> AbstractAsyncContextManager[Loop]:
+        """Return a loop that holds at most `limit` executions."""
+
+
+@pytest.fixture
+async def make_loop(installation: Installation) -> MakeLoop:
+    """Makes loops as the service does; what can never be handled fails the test."""
+    await provision.ensure(installation.bus, [ANY])
+
+    def bury(entry: Entry, error: Exception) -> None:
+        raise AssertionError(entry) from error
+
+    @asynccontextmanager
+    async def make(
+        *, limit: int = 1000, session: type[AdvanceSession] = AdvanceSession
+    ) -> AsyncIterator[Loop]:
+        store = installation.store
+        opened = await session.open(store)
+        clock = await DatabaseClock.measured(store)
+        loop = Loop(
+            intake=Intake(),
+            executions=Executions(store, Plans(store), limit=limit),
+            session=opened,
+            publisher=installation.publisher,
+            publish=installation.bus.publish,
+            tokens=Tokens(bytes(32)),
+            now=clock.now,
+            max_payload=lambda: installation.bus.max_payload,
+            regex=Re2(),
+            bury=bury,
+            purge=lambda _namespace, _execution_id: None,
+        )
+        try:
+            yield loop
+        finally:
+            await loop.settled()
+            await opened.close()
+
+    return make
+
+
+def entry(execution_id: str, given: Any, **fields: Any) -> Entry:
+    """Return an entry that came as a message."""
+    return Entry(execution_id=execution_id, given=given, message=Handed(), **fields)
+
+
+def result(execution_id: str, node_id: str) -> Entry:
+    """Return the report of a first attempt's success."""
+    reported = Result(
+        execution_id=execution_id,
+        node_id=node_id,
+        attempt=1,
+        token="",
+        worker_id="w",
+        started_at="2026-01-01T00:00:00Z",
+        finished_at="2026-01-01T00:00:01Z",
+        ports={"main": raw(node_id)},
+    )
+    return entry(execution_id, Reported(reported))
+
+
+async def successes(installation: Installation, execution_id: str) -> list[str | None]:
+    """Return the nodes that succeeded, in order."""
+    history = await installation.history(execution_id)
+    return [row.node_id for row in history if row.kind == "node_succeeded"]
+
+
+async def test_a_result_is_not_refused_because_another_scheduler_went_on_meanwhile(
+    installation: Installation, make_loop: MakeLoop
+) -> None:
+    (execution_id,) = await installation.start(await installation.add(LINE), say=False)
+    async with make_loop() as first, make_loop() as second:
+        await first.handle([entry(execution_id, Admitted())])
+        await second.handle([result(execution_id, "a")])
+
+        await first.handle([result(execution_id, "b")])
+
+    assert await successes(installation, execution_id) == ["a", "b"]
+
+
+async def test_a_true_refusal_is_acknowledged_and_counted_once(
+    installation: Installation, make_loop: MakeLoop
+) -> None:
+    (execution_id,) = await installation.start(await installation.add(LINE), say=False)
+    async with make_loop() as loop:
+        await loop.handle([entry(execution_id, Admitted())])
+        await loop.handle([result(execution_id, "a")])
+
+        again = result(execution_id, "a")
+        await loop.handle([again])
+
+        await loop.settled()
+        assert isinstance(again.message, Handed)
+        assert again.message.is_acknowledged
+        assert loop.counters.refused == {"stale_result": 1}
+
+
+async def test_a_full_cache_loses_none_of_the_executions_that_are_asked_for(
+    installation: Installation, make_loop: MakeLoop
+) -> None:
+    started = await installation.start(await installation.add(LINE), 3, say=False)
+    async with make_loop(limit=2) as loop:
+        for each in started:
+            await loop.handle([entry(each, Admitted())])
+        left, oldest, _ = started
+
+        await loop.handle([result(oldest, "a"), result(left, "a")])
+
+    assert await successes(installation, oldest) == ["a"]
+    assert await successes(installation, left) == ["a"]
+
+
+async def test_an_answer_that_cannot_be_sent_holds_up_nobody(
+    installation: Installation, make_loop: MakeLoop
+) -> None:
+    canceled, other = await installation.start(await installation.add(LINE), 2, say=False)
+    asked = CancelAsked(By("API"))
+    async with make_loop() as loop:
+        batch = [
+            entry(canceled, asked, reply_to="no subject"),
+            entry("019a0000-0000-7000-8000-000000000001", asked, reply_to="no subject"),
+            entry(other, Admitted()),
+        ]
+
+        await loop.handle(batch)
+
+        await loop.settled()
+        assert loop.counters.poisonous == 0
+        assert all(isinstance(each.message, Handed) for each in batch)
+        assert [each.message.is_acknowledged for each in batch] == [True] * 3  # type: ignore[union-attr]
+        assert loop.counters.tasks == 1
+
+
+async def test_after_a_commit_in_doubt_that_happened_its_tasks_are_published(
+    installation: Installation, make_loop: MakeLoop
+) -> None:
+    (execution_id,) = await installation.start(await installation.add(LINE), say=False)
+    async with make_loop(session=LosesTheFirstAnswer) as loop:
+        await loop.handle([entry(execution_id, Admitted())])
+
+        await loop.settled()
+        assert (await queue_lengths(installation.bus))[ANY].pending == 1
+    assert (await installation.row(execution_id)).status == "RUNNING"
