@@ -133,6 +133,7 @@ class Loop:
         regex: Regex,
         bury: Callable[[Entry, Exception], None],
         purge: Callable[[str, str], None],
+        stream_missing: Callable[[], None],
     ) -> None:
         self._intake = intake
         self._executions = executions
@@ -145,6 +146,7 @@ class Loop:
         self._regex = regex
         self._bury = bury
         self._purge = purge
+        self._stream_missing = stream_missing
         self._following: asyncio.Task[None] | None = None
         self.counters = Counters()
 
@@ -346,6 +348,8 @@ class Loop:
         if refused:
             # The tasks stay outstanding in PostgreSQL: the sweeper publishes them again.
             log.warning("tasks_not_published", count=len(refused), first=refused[0].name)
+        if Ack.NO_STREAM in refused:
+            self._stream_missing()
 
     async def _acknowledge(self, winners: Iterable[Pending], unknown: Iterable[Entry]) -> None:
         for pending in winners:

@@ -16,6 +16,7 @@ import structlog
 
 from bus import provision, services
 from bus.client import Bus, CoreMessage
+from bus.errors import BusError
 from bus.message import Message
 from bus.publisher import Outgoing, Publisher
 from bus.pull import Arrivals, Pull
@@ -48,6 +49,7 @@ log: Final = structlog.get_logger()
 
 READ_BATCH: Final = 500
 CLOCK_PERIOD_S: Final = 30.0
+RESTORE_PAUSE_S: Final = 1.0
 PARTITIONS_PERIOD_S: Final = 6 * 3600.0
 ENVELOPE_BYTES: Final = 16_384
 """Room that a message keeps for subject, headers and protocol."""
@@ -115,6 +117,7 @@ class Scheduler:
         self._plans = Plans(store)
         self._letters = Letters(store)
         self._intake = Intake()
+        self._stream_missing = asyncio.Event()
         self._inbox = Inbox(self._intake, tokens, self._letters)
         self._sweeper = Sweeper(store, self._intake)
         self._partitions = Partitions(store, scheduler_id, self._own)
@@ -142,6 +145,7 @@ class Scheduler:
             regex=regex,
             bury=self._bury,
             purge=self._purges.add,
+            stream_missing=self._stream_missing.set,
         )
 
     @classmethod
@@ -196,6 +200,7 @@ class Scheduler:
                     "purges": self._purges.run(),
                     "fleets": self._fleets.run(),
                     "clock": self._keep_time(),
+                    "streams": self._restore_streams(),
                     "history": self._keep_partitions(),
                     "triggers": self._triggers.run(triggers),
                     "advisories": self._read_advisories(advisories),
@@ -310,6 +315,17 @@ class Scheduler:
             return  # the streams are still missing, so that we are asked again
         await provision.ensure(self._bus, [spec.type for spec in specs])
         self._sweeper.sweep_all()
+
+    async def _restore_streams(self) -> None:
+        """Make the streams anew when a task found none; consumers of the others notice by themselves."""
+        while True:
+            await self._stream_missing.wait()
+            self._stream_missing.clear()
+            try:
+                await self._provision()
+            except BusError as error:
+                log.warning("streams_not_restored", error=str(error))
+            await asyncio.sleep(RESTORE_PAUSE_S)
 
     async def _keep_partitions(self) -> None:
         """Keep partitions of history ready for the months to come."""

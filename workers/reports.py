@@ -11,6 +11,7 @@ from bus.client import Bus
 from bus.message import Message
 from bus.publisher import Ack, Publisher
 from contracts import subjects
+from contracts.failures import Failure, FailureKind
 from contracts.messages import Result, UnreadableTask, encode
 from contracts.subjects import TaskAddress
 from workers.held import Held
@@ -44,6 +45,11 @@ class Reporter:
             _log.warning("logs_dropped", execution_id=result.execution_id, node_id=result.node_id)
             result = msgspec.structs.replace(result, logs=UNSET)
             data = encode(result)
+        if len(data) > self._bus.max_payload:
+            result = msgspec.structs.replace(
+                result, ports=None, failure=too_large(len(data), self._bus.max_payload)
+            )
+            data = encode(result)
         return await self._store(subjects.result(held.address), data, held)
 
     async def report_unreadable(self, message: Message, error: str) -> None:
@@ -73,6 +79,16 @@ class Reporter:
                 return False
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE_SECONDS)
+
+
+def too_large(size: int, limit: int) -> Failure:
+    """Return the failure of a result that no message can carry: it would be refused again and again."""
+    message = (
+        f"the result has {size} bytes, the limit of one message is {limit}; "
+        "answer with less, or keep the value elsewhere and pass on where it is"
+    )
+    details = {"size": size, "limit": limit}
+    return Failure(FailureKind.PAYLOAD_TOO_LARGE, "output_too_large", message, details)
 
 
 def read_address(subject: str) -> TaskAddress | None:

@@ -39,6 +39,7 @@ from contracts.messages import (
     encode,
 )
 from contracts.model import Delivery
+from nodes.attempt_log import LOG_BYTES
 from nodes.context import Clock, Services
 from nodes.http_client import HttpClient
 from nodes.regex import Re2
@@ -67,7 +68,7 @@ _decode_cancel: Final = msgspec.json.Decoder(CancelNotice).decode
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker process is told. `node_types` are types or families, empty for all it has handlers for.
 
-    `value_bytes` is LIMIT_VALUE_BYTES; `worker_id` must be a token of a NATS subject.
+    `limits` are those of expressions, `value_bytes` is LIMIT_VALUE_BYTES, `log_bytes` LIMIT_LOG_BYTES; `worker_id` must be a token of a NATS subject.
     """
 
     nats_url: str
@@ -80,6 +81,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "0"
     limits: Limits = DEFAULT_LIMITS
     value_bytes: int = 16 * 1024 * 1024
+    log_bytes: int = LOG_BYTES
 
 
 async def run_worker(
@@ -106,7 +108,7 @@ async def run_worker(
         stack.push_async_callback(http.aclose)
         threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="handler")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        services = Services(http, settings.limits, Re2(), Clock())
+        services = Services(http, settings.limits, Re2(), Clock(), settings.log_bytes)
         attempts = Attempts(
             served,
             services,

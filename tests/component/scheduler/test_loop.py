@@ -92,6 +92,7 @@ async def make_loop(installation: Installation) -> MakeLoop:
             regex=Re2(),
             bury=bury,
             purge=lambda _namespace, _execution_id: None,
+            stream_missing=lambda: None,
         )
         try:
             yield loop

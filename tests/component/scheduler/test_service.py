@@ -501,6 +501,24 @@ async def test_a_wiped_nats_store_only_delays_work(
     assert {row.status for row in rows} == {"SUCCESS"}
 
 
+async def test_a_stream_of_tasks_that_was_deleted_is_made_anew_by_the_next_task(
+    installation: Installation, processes: Processes, nats_alone: NatsServer
+) -> None:
+    ids = await installation.add(LINE)
+    async with processes.scheduler():
+        started = await installation.start(ids, 5)
+        await installation.until(started, lambda row: row.status == "RUNNING")
+        client = await nats.connect(nats_alone.url)
+        await client.jetstream().delete_stream(subjects.TASKS)
+        await client.close()
+
+        started += await installation.start(ids)
+        async with PlainWorker(nats_alone.url, ANY, yields):
+            rows = await installation.finished(started, seconds=30)
+
+    assert {row.status for row in rows} == {"SUCCESS"}
+
+
 async def test_executions_of_a_deleted_workflow_are_canceled_by_whoever_sweeps(
     installation: Installation, processes: Processes
 ) -> None:

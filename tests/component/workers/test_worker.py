@@ -12,7 +12,7 @@ from bus import api, provision, tasks
 from bus.client import CoreMessage
 from bus.publisher import Ack
 from contracts import subjects
-from contracts.failures import FailureKind
+from contracts.failures import Failure, FailureKind
 from contracts.messages import (
     Announced,
     CancelNotice,
@@ -81,6 +81,24 @@ async def test_a_result_comes_back_with_the_token_and_outputs(server: NatsServer
         assert (result.token, result.worker_id) == ("token-of-the-attempt", "w1")
         assert result.ports is not None
         assert json.loads(bytes(result.ports["main"])) == {"from": "n1"}
+        await until(lambda: is_empty(rig))
+
+
+async def test_a_result_that_no_message_can_carry_is_reported_as_that(
+    server: NatsServer, rig: Rig
+) -> None:
+    async def talks_too_much(context: Context, parameters: NoParameters) -> Failure:
+        """Fail with a code that is longer than a message."""
+        return Failure(FailureKind.ERROR, "x" * (rig.bus.max_payload + 1), "m")
+
+    async with working(server.url, node(GATED)(talks_too_much)):
+        await rig.send("n1")
+        result = await rig.report()
+
+        assert isinstance(result, Result)
+        assert result.failure is not None
+        assert result.failure.code == "output_too_large"
+        assert str(rig.bus.max_payload) in result.failure.message
         await until(lambda: is_empty(rig))
 
 
