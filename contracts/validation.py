@@ -14,9 +14,11 @@ from contracts.checks.credentials import check_credentials
 from contracts.checks.flow import check_flow
 from contracts.checks.mappings import check_concurrency, check_mappings
 from contracts.checks.parameters import check_parameters
-from contracts.checks.subject import CronCheck, Subject
+from contracts.checks.subject import CronCheck, SchemaCheck, Subject
 from contracts.checks.wiring import check_wiring
 from contracts.document import DEFAULT_LIMITS, Reading, read_document
+from contracts.expressions.budget import DEFAULT_LIMITS as DEFAULT_EXPRESSION_LIMITS
+from contracts.expressions.budget import Limits
 from contracts.expressions.regex import Regex
 from contracts.limits import DocumentLimits
 from contracts.model import Document
@@ -31,12 +33,15 @@ def validate(
     regex: Regex | None = None,
     credentials: frozenset[str] | None = None,
     cron_ok: CronCheck | None = None,
+    schema_fault: SchemaCheck | None = None,
     limits: DocumentLimits = DEFAULT_LIMITS,
+    expression_limits: Limits = DEFAULT_EXPRESSION_LIMITS,
 ) -> tuple[Problem, ...]:
     """Return all problems of a normalised document, with pointers into it.
 
-    `credentials` are the ids and names that exist; without them, as without a `regex` matcher or
-    `cron_ok`, what they would tell is not checked. Of a fragment only single nodes are judged.
+    `credentials` are the ids and names that exist; without them, as without a `regex` matcher,
+    `cron_ok` or `schema_fault`, what they would tell is not checked. Of a fragment only single nodes
+    are judged.
     """
     subject = Subject(
         document,
@@ -44,7 +49,9 @@ def validate(
         regex=regex,
         credentials=credentials,
         cron_ok=cron_ok,
+        schema_fault=schema_fault,
         limits=limits,
+        expression_limits=expression_limits,
     )
     problems = Problems()
     for problem in _problems(subject):
@@ -59,7 +66,9 @@ def examine(
     regex: Regex | None = None,
     credentials: frozenset[str] | None = None,
     cron_ok: CronCheck | None = None,
+    schema_fault: SchemaCheck | None = None,
     limits: DocumentLimits = DEFAULT_LIMITS,
+    expression_limits: Limits = DEFAULT_EXPRESSION_LIMITS,
 ) -> Reading:
     """Read and validate a document: all its problems, with pointers into what was sent."""
     reading = read_document(raw, catalogue, limits)
@@ -72,7 +81,9 @@ def examine(
         regex=regex,
         credentials=credentials,
         cron_ok=cron_ok,
+        schema_fault=schema_fault,
         limits=limits,
+        expression_limits=expression_limits,
     )
     problems = (*reading.problems, *reading.located(found))
     return msgspec.structs.replace(reading, problems=problems)

@@ -63,8 +63,13 @@ async def page(
     filters: DeadLetterFilters,
     limit: int,
     after: str | None,
+    *,
+    with_nobodys: bool = False,
 ) -> Page[DeadLetterRow]:
-    """Return the dead letters of a user, or for None of nobody, newest first, and the id to go on from."""
+    """Return the dead letters of a user, or for None of nobody, newest first, and the id to go on from.
+
+    `with_nobodys` adds those that belong to nobody to those of the user.
+    """
     rows = await store.fetch(
         _SQL["page_dead_letters"],
         user_id,
@@ -74,6 +79,7 @@ async def page(
         filters.reason or None,
         filters.execution_id or None,
         filters.created_before,
+        with_nobodys,
     )
     return page_of([_letter(row) for row in rows], limit, key=lambda row: row.id)
 

@@ -20,6 +20,7 @@ from flotilla.installation import DEV_USER_EMAIL, DEV_USER_ID
 from flotilla.settings import BadSetting, Settings, SettingsError
 
 if TYPE_CHECKING:
+    from contracts.expressions.budget import Limits as ExpressionLimits
     from flotilla.telemetry.traces import SpanTracer
     from gateway.settings import GatewaySettings
     from nodes.registry import Handler
@@ -109,6 +110,7 @@ async def _gateway(settings: Settings, tracer: "SpanTracer | None", stop: asynci
 
 def gateway_settings(settings: Settings) -> "GatewaySettings":
     """What the gateway is told."""
+    from contracts.limits import DocumentLimits
     from gateway.settings import GatewayLimits, GatewaySettings
 
     limits = settings.limits
@@ -125,6 +127,16 @@ def gateway_settings(settings: Settings) -> "GatewaySettings":
             document_bytes=limits.document_bytes,
             json_depth=limits.json_depth,
             streams_per_user=limits.streams,
+            documents=DocumentLimits(
+                nodes=limits.nodes,
+                connections=limits.connections,
+                tries=limits.tries,
+                node_timeout_s=limits.node_timeout_s,
+                execution_timeout_s=limits.execution_timeout_s,
+                loop_depth=limits.loop_depth,
+                max_parallel=limits.max_parallel,
+            ),
+            expressions=expression_limits(settings),
         ),
     )
 
@@ -158,7 +170,21 @@ def worker_settings(settings: Settings) -> "WorkerSettings":
         drain_seconds=settings.drain_seconds,
         allowed_private_hosts=settings.allowed_private_hosts,
         version=version(),
+        limits=expression_limits(settings),
         value_bytes=settings.limits.value_bytes,
+        log_bytes=settings.limits.log_bytes,
+    )
+
+
+def expression_limits(settings: Settings) -> "ExpressionLimits":
+    """What one evaluation may take."""
+    from contracts.expressions.budget import Limits as ExpressionLimits
+
+    limits = settings.limits
+    return ExpressionLimits(
+        source_chars=limits.expression_chars,
+        steps=limits.expression_steps,
+        produced_bytes=limits.expression_bytes,
     )
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -27,7 +26,7 @@ MIB: Final = 1024 * 1024
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Each field is the variable `LIMIT_<FIELD>`, a whole number of at least 1; sizes in bytes."""
+    """Each field is the variable `LIMIT_<FIELD>`, a whole number; sizes in bytes, times in seconds."""
 
     body_bytes: int = 16 * MIB
     document_bytes: int = 5 * MIB
@@ -35,6 +34,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     value_bytes: int = 16 * MIB
     #: Event streams that one namespace may read at a time.
     streams: int = 200
+    #: What follows, up to `max_parallel`, is about what a document says.
+    nodes: int = 1_000
+    connections: int = 5_000
+    tries: int = 10
+    node_timeout_s: int = 86_400
+    execution_timeout_s: int = 31_536_000
+    loop_depth: int = 8
+    max_parallel: int = 1_000
+    expression_chars: int = 4_096
+    expression_steps: int = 100_000
+    expression_bytes: int = 4 * MIB
+    #: What is kept of the log of one attempt.
+    log_bytes: int = 64 * 1024
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,14 +58,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str | None = None
     host: str = "127.0.0.1"
     port: int = 8002
-    public_url: str | None = None
     environment: Environment = "development"
     data_dir: Path = Path(".flotilla")
     dev_token: str | None = None
     #: The id of the user that messages without a namespace, and the dev token, stand for.
     default_namespace: str | None = None
     allowed_private_hosts: tuple[str, ...] = ()
-    cors_origins: tuple[str, ...] = ()
     #: Node types, or whole families of them, that a worker serves; none: all it has.
     worker_types: tuple[str, ...] = ()
     worker_concurrency: int = 64
@@ -297,15 +307,6 @@ def _is_network(text: str) -> bool:
     return True
 
 
-def _origins(text: str) -> tuple[str, ...]:
-    origins = _list(text)
-    for origin in origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
-            raise ValueError(f"holds {origin!r:.80}, which is no origin")
-    return origins
-
-
 def _types(text: str) -> tuple[str, ...]:
     types = _list(text)
     for each in types:
@@ -337,7 +338,6 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "REDIS_URL": Variable("redis_url", _url("redis", "rediss", "unix"), "redis://host:port/number", is_secret=True),
     "HOST": Variable("host", _text, "an address of this machine to listen on"),
     "PORT": Variable("port", _integer(1, 65_535), "1 to 65535"),
-    "PUBLIC_URL": Variable("public_url", _web_address, "http://… or https://…"),
     "ENVIRONMENT": Variable("environment", _one_of(Environment, fold=str.lower), "development, production"),
     "DATA_DIR": Variable("data_dir", Path, "the path of a folder"),
     "DEV_TOKEN": Variable("dev_token", _token, "printable ASCII characters without blanks", is_secret=True),
@@ -345,7 +345,6 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "ALLOWED_PRIVATE_HOSTS": Variable(
         "allowed_private_hosts", _hosts, "host, host:port or network (10.0.0.0/8), separated by commas"
     ),
-    "CORS_ORIGINS": Variable("cors_origins", _origins, "https://host or https://host:port, separated by commas"),
     "WORKER_TYPES": Variable("worker_types", _types, "TYPE or TYPE.SUBTYPE, separated by commas"),
     "WORKER_CONCURRENCY": Variable("worker_concurrency", _integer(1, 10_000), "1 to 10000"),
     "DRAIN_SECONDS": Variable("drain_seconds", _seconds, "0 to 86400"),
@@ -363,7 +362,29 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "FLOTILLA_TOKEN": Variable("flotilla_token", _token, "printable ASCII characters without blanks", is_secret=True),
 }  # fmt: skip
 
+LIMIT_RANGES: Final[Mapping[str, tuple[int, int | None]]] = {
+    "nodes": (1, 10_000),
+    "connections": (1, 50_000),
+    "tries": (3, 100),  # nodes that say nothing have 3
+    "node_timeout_s": (1, 31_536_000),
+    "execution_timeout_s": (1, 315_360_000),
+    "loop_depth": (1, 32),
+    "max_parallel": (1, 10_000),
+    # Not beyond the default: plans, and the filters of event triggers, read expressions up to that length.
+    "expression_chars": (1, 4_096),
+    "expression_steps": (1_000, 10_000_000),
+    "expression_bytes": (1_024, 64 * MIB),
+    "log_bytes": (1_024, MIB),
+}
+"""The least and the greatest value of limits that cannot be any whole number of at least 1."""
+
+
+def _limit(field: str) -> Variable:
+    least, most = LIMIT_RANGES.get(field, (1, None))
+    allowed = f"a whole number, {f'at least {least}' if most is None else f'{least} to {most}'}"
+    return Variable(field, _integer(least, most), allowed)
+
+
 LIMIT_VARIABLES: Final[Mapping[str, Variable]] = {
-    f"LIMIT_{field.upper()}": Variable(field, _integer(1), "a whole number, at least 1")
-    for field in Limits.__struct_fields__
+    f"LIMIT_{field.upper()}": _limit(field) for field in Limits.__struct_fields__
 }

@@ -1,5 +1,6 @@
 """What `flotilla up` says once everything is ready."""
 
+import shutil
 from collections.abc import Collection, Sequence
 from shlex import quote
 from urllib.parse import urlsplit, urlunsplit
@@ -32,18 +33,18 @@ def text(
         f"  docs        {url}/docs",
         f"  PostgreSQL  {_shown(addresses.database_url, is_given='DATABASE_URL' in given)}",
         f"  NATS        {_shown(addresses.nats_url, is_given='NATS_URL' in given)}",
-        *([f"              {monitoring_url}"] if monitoring_url else []),
+        *([f"  NATS pages  {monitoring_url}"] if monitoring_url else []),
         f"  Redis       {_shown(addresses.redis_url, is_given='REDIS_URL' in given)}",
         f"  namespace   {told.namespace}",
         f"  token       {told.dev_token}",
         "",
-        *_invitations(told, samples),
+        *_invitations(told, samples, given),
         "Stop everything with Ctrl-C.",
     ]
     return "\n".join(lines)
 
 
-def _invitations(told: Told, samples: Sequence[Sample]) -> list[str]:
+def _invitations(told: Told, samples: Sequence[Sample], given: Collection[str]) -> list[str]:
     if not samples:
         return ["No samples were found here: they come with a clone of the repository.", ""]
     sample = samples[0]
@@ -53,9 +54,24 @@ def _invitations(told: Told, samples: Sequence[Sample]) -> list[str]:
         "Run it and watch its events as they happen:",
         f"  {watch_line(told, sample)}",
         "The same in the terminal:",
-        f"  flotilla run {quote(sample.name)} --wait",
+        f"  {_program()} run {quote(sample.name)} --wait",
+        "Scale one fleet: start as many of these as you like, in other terminals:",
+        f"  {_worker_line(told, given)}",
         "",
     ]
+
+
+def _program() -> str:
+    """How to call this program from the folder that `up` was started in."""
+    return "flotilla" if shutil.which("flotilla") else ".venv/bin/flotilla"
+
+
+def _worker_line(told: Told, given: Collection[str]) -> str:
+    """Starts another worker that may reach what the one of `up` may."""
+    hosts = ",".join((*told.allowed_private_hosts, told.addresses.authority))
+    nats_url = _shown(told.addresses.nats_url, is_given="NATS_URL" in given)
+    environment = f"NATS_URL={quote(nats_url)} ALLOWED_PRIVATE_HOSTS={quote(hosts)}"
+    return f"{environment} {_program()} worker --types ACTION.HTTP_REQUEST"
 
 
 def run_line(told: Told, sample: Sample) -> str:

@@ -1,7 +1,7 @@
 """Documents as users send them: read in any spelling, validated, and refused with all that is wrong."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,9 +13,14 @@ from contracts.problems import Problem
 from contracts.specs import Catalogue
 from contracts.validation import examine, validate
 from gateway.catalogue import CatalogueCache
+from gateway.input_schemas import InputSchemas
 from gateway.problems import invalid_document
+from gateway.settings import GatewayLimits
 
 Read = Callable[[Any, Catalogue], Reading]
+
+CREDENTIALS: Final[frozenset[str]] = frozenset()
+"""The credentials that exist: there is no way to save one, so naming any is a mistake."""
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +47,13 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 class Documents:
     """Reads and validates documents against the node types there are."""
 
-    def __init__(self, catalogue: CatalogueCache, regex: Regex) -> None:
+    def __init__(
+        self, catalogue: CatalogueCache, regex: Regex, schemas: InputSchemas, limits: GatewayLimits
+    ) -> None:
         self._catalogue = catalogue
         self._regex = regex
+        self._schemas = schemas
+        self._limits = limits
 
     async def check(self, sent: Any) -> Checked:
         """Read and validate what was sent."""
@@ -55,7 +64,7 @@ class Documents:
 
     async def savable(self, sent: Any) -> tuple[Document, tuple[Problem, ...]]:
         """Return the normalised form, and what hinders publishing it. Raises Refused if it cannot be saved."""
-        reading, catalogue = await self._read(sent, read_document)
+        reading, catalogue = await self._read(sent, self._read_only)
         if reading.document is None:
             raise invalid_document(errors_of(reading.problems))
         return reading.document, errors_of(self._validate(reading.document, catalogue))
@@ -75,11 +84,30 @@ class Documents:
             reading = read(sent, catalogue)
         return reading, catalogue
 
+    def _read_only(self, sent: Any, catalogue: Catalogue) -> Reading:
+        return read_document(sent, catalogue, self._limits.documents)
+
     def _examine(self, sent: Any, catalogue: Catalogue) -> Reading:
-        return examine(sent, catalogue, regex=self._regex)
+        return examine(
+            sent,
+            catalogue,
+            regex=self._regex,
+            credentials=CREDENTIALS,
+            schema_fault=self._schemas.judge(),
+            limits=self._limits.documents,
+            expression_limits=self._limits.expressions,
+        )
 
     def _validate(self, document: Document, catalogue: Catalogue) -> tuple[Problem, ...]:
-        return validate(document, catalogue, regex=self._regex)
+        return validate(
+            document,
+            catalogue,
+            regex=self._regex,
+            credentials=CREDENTIALS,
+            schema_fault=self._schemas.judge(),
+            limits=self._limits.documents,
+            expression_limits=self._limits.expressions,
+        )
 
 
 def errors_of(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -13,9 +13,10 @@ import db.idempotency
 import db.versions
 import db.workflows
 from contracts.execution import fold
-from contracts.execution.plan import TRIGGER_FAMILY, start_trigger
+from contracts.execution.plan import MANUAL_TRIGGER, TRIGGER_FAMILY, start_trigger
 from contracts.history import Event, ExecutionCreated, TriggerNode
 from contracts.model import Document
+from contracts.problems import Problem, pointer
 from contracts.statuses import Mode
 from db.executions import NewExecution
 from db.workflows import WorkflowRow
@@ -24,8 +25,9 @@ from gateway.calls import Call
 from gateway.execution_reading import folded, read_row
 from gateway.execution_views import execution_of
 from gateway.executions import WaitQuery, ended
+from gateway.input_schemas import BadSchema
 from gateway.parameters import Number, Priority, Text, wrong
-from gateway.problems import ErrorEntry, Refused, invalid_request, unavailable
+from gateway.problems import ErrorEntry, Refused, invalid_document, invalid_request, unavailable
 from gateway.services import Gateway
 from gateway.versions import CompiledVersion
 from gateway.workflow_reading import draft_of, read_workflow
@@ -57,6 +59,7 @@ async def execute_workflow(gateway: Gateway, call: Call[WaitQuery, ExecuteBody])
     workflow = await read_workflow(gateway.store, call.user_id, call.path["workflow_id"])
     version = await _version(gateway, workflow, call.body.version)
     new = _new_execution(gateway, call, workflow, version)
+    await _check_input(gateway, version, new.created.trigger, call.body)
     if not await gateway.starter.create(new):
         return await _replayed(gateway, call, new)
     call.facts["execution_id"] = new.id
@@ -134,6 +137,17 @@ def _new_execution(
 
 
 def _input(body: ExecuteBody) -> msgspec.Raw:
+    name, value = _given_input(body)
+    encoded = msgspec.json.encode(value)
+    if REFERENCE.encode() in encoded and holds_reference(value):
+        raise invalid_request(
+            wrong(pointer(name), f"`{REFERENCE}` alone in an object is the engine's.")
+        )
+    return msgspec.Raw(encoded)
+
+
+def _given_input(body: ExecuteBody) -> tuple[str, Any]:
+    """Return the input, and the name under which it came."""
     given = {
         name: value
         for name in ("input", "trigger_data", "input_data")
@@ -142,13 +156,30 @@ def _input(body: ExecuteBody) -> msgspec.Raw:
     if len(given) > 1:
         names = " and ".join(f"`{name}`" for name in given)
         raise invalid_request(wrong(f"/{list(given)[-1]}", f"{names} mean the same; send one."))
-    value = next(iter(given.values()), {})
-    encoded = msgspec.json.encode(value)
-    if REFERENCE.encode() in encoded and holds_reference(value):
-        raise invalid_request(
-            wrong(f"/{next(iter(given))}", f"`{REFERENCE}` alone in an object is the engine's.")
-        )
-    return msgspec.Raw(encoded)
+    return next(iter(given.items()), ("input", {}))
+
+
+async def _check_input(
+    gateway: Gateway, version: CompiledVersion, trigger: TriggerNode | None, body: ExecuteBody
+) -> None:
+    """Raise Refused for an input that the start trigger's `input_schema` does not allow."""
+    node = None if trigger is None else version.document.node(trigger.node_id)
+    if node is None or node.type != MANUAL_TRIGGER:
+        return
+    schema = node.parameters.get("input_schema")
+    if schema is None:
+        return
+    name, value = _given_input(body)
+    key = (version.id, node.id)
+    try:
+        errors = await gateway.input_schemas.misfits(key, schema, value, pointer(name))
+    except BadSchema as error:  # published before schemas were judged as they are now
+        place = pointer("nodes", version.document.nodes.index(node), "parameters", "input_schema")
+        message = f"input_schema {error}"
+        problem = Problem(place, "invalid_parameter", message, node.id)
+        raise invalid_document((problem,)) from None
+    if errors:
+        raise invalid_request(*errors)
 
 
 def holds_reference(value: Any) -> bool:

@@ -94,7 +94,7 @@ async def list_workers(gateway: Gateway, call: Call[WorkersQuery, Nothing]) -> A
 
 
 async def list_dead_letters(gateway: Gateway, call: Call[DeadLettersQuery, Nothing]) -> Answer:
-    """Answer with the user's dead letters, newest first."""
+    """Answer with the user's dead letters, newest first; admins see those that belong to nobody too."""
     query = call.query
     filters = DeadLetterFilters(
         source=query.source,
@@ -104,7 +104,12 @@ async def list_dead_letters(gateway: Gateway, call: Call[DeadLettersQuery, Nothi
     )
     after = read_cursor(query.cursor, is_uuid)
     rows, place = await db.dead_letters.page(
-        gateway.store, call.user_id, filters, query.limit, after
+        gateway.store,
+        call.user_id,
+        filters,
+        query.limit,
+        after,
+        with_nobodys="admin" in call.scopes,
     )
     return ok(page_of(map(_summary, rows), place))
 

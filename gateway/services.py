@@ -11,6 +11,7 @@ from db.store import Store
 from gateway.catalogue import CatalogueCache
 from gateway.documents import Documents
 from gateway.endings import Endings
+from gateway.input_schemas import InputSchemas
 from gateway.lifecycle import Lifecycle
 from gateway.metrics import Metrics
 from gateway.readers import Readers
@@ -29,7 +30,8 @@ class Gateway:
         self.metrics = Metrics()
         self.lifecycle = Lifecycle()
         self.catalogue = CatalogueCache(store, seconds=settings.catalogue_seconds)
-        self.documents = Documents(self.catalogue, regex)
+        self.input_schemas = InputSchemas(regex)
+        self.documents = Documents(self.catalogue, regex, self.input_schemas, settings.limits)
         self.versions = Versions(store, self.catalogue)
         self.starter = Starter(store, bus, self.metrics)
         self.endings = Endings(bus, self.lifecycle)

@@ -5,11 +5,14 @@ from typing import Literal
 
 import msgspec
 
+from contracts.expressions.budget import DEFAULT_LIMITS, Limits
+from contracts.limits import DocumentLimits
+
 Environment = Literal["development", "production"]
 
 
 class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of requests: sizes in bytes, times in seconds."""
+    """Limits of requests, and of the documents and expressions in them: sizes in bytes, times in seconds."""
 
     body_bytes: int = 16 * 1024 * 1024
     document_bytes: int = 5 * 1024 * 1024
@@ -17,6 +20,8 @@ class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True):
     json_depth: int = 64
     body_seconds: float = 30
     streams_per_user: int = 200
+    documents: DocumentLimits = DocumentLimits()
+    expressions: Limits = DEFAULT_LIMITS
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):

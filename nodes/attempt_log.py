@@ -11,7 +11,7 @@ from msgspec import UNSET
 from contracts.history import MaybeRaw
 
 LOG_BYTES: Final = 64 * 1024
-"""LIMIT_LOG_BYTES: what is kept of one attempt; the rest is cut and marked."""
+"""What is kept of one attempt unless LIMIT_LOG_BYTES says otherwise; the rest is cut and marked."""
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -22,11 +22,13 @@ _CUT: Final = b'{"level":"warning","event":"log_cut"}'
 class AttemptLog:
     """What a handler says while it works: fixed event names with fields, as in `log.info("page_read", page=3)`."""
 
-    def __init__(self, names: Mapping[str, Any], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, names: Mapping[str, Any], now: Callable[[], datetime], most: int = LOG_BYTES
+    ) -> None:
         self._names = names
         self._now = now
         self._entries: list[bytes] = []
-        self._bytes_left = LOG_BYTES
+        self._bytes_left = most
 
     def debug(self, event: str, **fields: Any) -> None:
         """Log what only a developer wants to know."""

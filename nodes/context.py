@@ -18,7 +18,7 @@ from contracts.ids import Iteration, idempotency_key
 from contracts.inputs import Arrival, Named, Scope
 from contracts.messages import Task, TaskExecution, TaskNode
 from nodes.answers import Answer, Failed, Outputs
-from nodes.attempt_log import AttemptLog
+from nodes.attempt_log import LOG_BYTES, AttemptLog
 from nodes.http_client import HttpCalls, HttpClient
 
 __all__ = ["Answer", "Arrival", "Clock", "Context", "Failed", "Failure", "FailureKind", "Outputs"]
@@ -47,6 +47,7 @@ class Services(msgspec.Struct, frozen=True):
     limits: Limits
     regex: Regex
     clock: Clock
+    log_bytes: int = LOG_BYTES
 
 
 Progress = Callable[[str, float | None], None]
@@ -129,7 +130,8 @@ class Context:
     def log(self) -> AttemptLog:
         """The log of this attempt."""
         if self._log is None:
-            self._log = AttemptLog(self._log_names(), self._services.clock.now)
+            services = self._services
+            self._log = AttemptLog(self._log_names(), services.clock.now, services.log_bytes)
         return self._log
 
     @property

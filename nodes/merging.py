@@ -1,7 +1,7 @@
 """The strategies of MERGE: from the streams that arrived to one value.
 
 A stream is one delivery. Streams go by port (`main`, `input1`, …, `additional`), then in document
-order. Waiting for them (`wait_for`, `max_wait`, `on_timeout`) is the scheduler's business.
+order.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from nodes.parameters import parameter
 
 
 class Merge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Parameters of FLOW.MERGE. `max_wait` is in seconds."""
+    """Parameters of FLOW.MERGE."""
 
     strategy: Annotated[
         Literal["concat", "union", "intersection", "join", "combine", "custom"],
@@ -31,19 +31,6 @@ class Merge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["inner", "left", "outer"], parameter(description="What a join keeps")
     ] = "inner"
     rule: Annotated[str | None, parameter("expr", scope=("inputs", "ports"))] = None
-    wait_for: Annotated[
-        Literal["all", "first"],
-        parameter(
-            "literal",
-            aliases=("wait_for_all",),
-            value_aliases={"true": "all", "false": "first"},
-        ),
-    ] = "all"
-    max_wait: Annotated[
-        Annotated[float, msgspec.Meta(gt=0)] | None,
-        parameter("literal", aliases=("timeout_seconds",)),
-    ] = None
-    on_timeout: Annotated[Literal["FAIL", "PROCEED"], parameter("literal")] = "FAIL"
 
 
 class Stream(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ class Manual(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         parameter(
             "literal",
             description="JSON Schema of the posted input; one that does not fit is refused",
+            schema={"format": "json-schema"},
             is_json=True,
         ),
     ] = None

@@ -121,16 +121,20 @@ async def run_worker(
 
 
 def serving(handlers: Iterable[Handler], node_types: tuple[str, ...]) -> tuple[Handler, ...]:
-    """Return the handlers of these types and families; all of them if none are named. Raises ValueError."""
+    """Return the handlers of these types and families; all of them if none are named.
+
+    Raises ValueError for a name that stands for none: a typing error must not leave a queue unserved.
+    """
+    held = tuple(handlers)
     wanted = {name.strip().upper() for name in node_types}
-    served = tuple(
+    known = {each.spec.type for each in held} | {each.spec.family for each in held}
+    if unknown := wanted - known:
+        raise ValueError(f"no handler for the node types {', '.join(sorted(unknown))}")
+    return tuple(
         each
-        for each in handlers
+        for each in held
         if not wanted or each.spec.type in wanted or each.spec.family in wanted
     )
-    if not served:
-        raise ValueError(f"no handler for any of the node types {', '.join(sorted(wanted))}")
-    return served
 
 
 def new_worker_id() -> str:
@@ -420,6 +424,7 @@ class Worker:
             await asyncio.sleep(pause)
             pause = min(pause * 2, ANNOUNCE_PAUSE_SECONDS)
         _log.info("announced", worker_id=self._worker_id)
+        await self._send_heartbeat()  # the first one may have found nobody who listens
 
     async def _announced(self, announcement: bytes) -> str | None:
         """Announce once; return what was wrong, or None."""

@@ -31,7 +31,7 @@ def _named(
         message = f"{spec.type} has no credential slot {slot!r:.80}; its slots are {listed}"
         yield subject.problem(node.id, place, "unknown_credential", message)
     elif subject.credentials is not None and credential not in subject.credentials:
-        message = f"there is no credential {credential!r:.80} for the slot {slot}; save it, or name another"
+        message = f"there is no credential {credential!r:.80} for the slot {slot}; name one that exists, or leave {slot} out"
         yield subject.problem(node.id, place, "unknown_credential", message)
 
 

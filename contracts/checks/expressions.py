@@ -30,14 +30,24 @@ def check_source(subject: Subject, source: Source, scope: Scope, at: str) -> Ite
     references: set[str] = set()
     if source.form == "template":
         found = check.check_templates(
-            source.text, names=_NONE, scope=scope.names, regex=subject.regex
+            source.text,
+            names=_NONE,
+            scope=scope.names,
+            regex=subject.regex,
+            limits=subject.expression_limits,
         )
         for fault in found.problems:
             yield _invalid(fault.error, scope, at, fault.position)
         references.update(found.references)
     else:
         try:
-            used = check.check(source.text, names=_NONE, scope=scope.names, regex=subject.regex)
+            used = check.check(
+                source.text,
+                names=_NONE,
+                scope=scope.names,
+                regex=subject.regex,
+                limits=subject.expression_limits,
+            )
             references.update(used.references)
         except ExpressionError as error:
             if source.form == "paths" and _are_sort_paths(source.text):

@@ -133,6 +133,20 @@ def _value(subject: Subject, node: Node, parameter: Parameter, value: Any) -> It
         yield subject.problem(node.id, at, "invalid_parameter", f"{name} {flaw.message}")
     if not found and isinstance(value, str) and not is_open(value):
         yield from _formatted(subject, node, parameter, value)
+    if parameter.schema.get("format") == "json-schema" and subject.schema_fault is not None:
+        fault = None if value is None else subject.schema_fault(value)
+        if fault is not None:
+            message = f"{parameter.name} {fault}"
+            yield subject.problem(node.id, place, "invalid_parameter", message)
+    if parameter.name == "max_parallel":
+        yield from _max_parallel(subject, node, value)
+
+
+def _max_parallel(subject: Subject, node: Node, value: Any) -> Iterator[Problem]:
+    most = subject.limits.max_parallel
+    if isinstance(value, int | float) and value > most:
+        message = f"max_parallel is {value}; the limit is {most} (LIMIT_MAX_PARALLEL)"
+        yield subject.problem(node.id, "/parameters/max_parallel", "limit_exceeded", message)
 
 
 def _never(_: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
+from contracts.expressions.budget import Limits
 from contracts.expressions.regex import Regex
 from contracts.graph import Graph, build_graph, is_trigger
 from contracts.limits import DocumentLimits
@@ -21,6 +22,8 @@ TRIGGER_NAMES: Final = frozenset(("static", "workflow", "now"))
 _MAIN: Final = ConnectionKind.MAIN
 
 CronCheck = Callable[[str], bool]
+SchemaCheck = Callable[[Any], str | None]
+"""Returns what is wrong with a JSON Schema that a user wrote, to go on after its name; None if nothing is."""
 
 
 class Subject:
@@ -37,14 +40,18 @@ class Subject:
         regex: Regex | None,
         credentials: frozenset[str] | None,
         cron_ok: CronCheck | None,
+        schema_fault: SchemaCheck | None,
         limits: DocumentLimits,
+        expression_limits: Limits,
     ) -> None:
         self.document = document
         self.catalogue = catalogue
         self.regex = regex
         self.credentials = credentials
         self.cron_ok = cron_ok
+        self.schema_fault = schema_fault
         self.limits = limits
+        self.expression_limits = expression_limits
         self.is_whole = not isinstance(document, Fragment)
         self.hints = Hints()
         self.nodes = {node.id: node for node in document.nodes}

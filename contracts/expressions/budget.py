@@ -19,7 +19,7 @@ VALUE_DEPTH: Final = 64
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The budgets of expressions; settings may change those that carry a `LIMIT_` name."""
+    """The budgets of expressions; settings change those that carry a `LIMIT_` name."""
 
     source_chars: int = 4_096
     """LIMIT_EXPRESSION_CHARS"""

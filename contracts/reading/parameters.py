@@ -40,6 +40,9 @@ _OWN_TIMEOUTS: Final = {
 }
 """Families and types that read `timeout` as a parameter of their own."""
 
+_NOT_MOVED: Final = frozenset((("FLOW.MERGE", "timeout_seconds"),))
+"""What bounded something else than an attempt in older documents, and is unknown today."""
+
 
 def read_parameters(node: Fields, spec: NodeSpec | None) -> tuple[dict[str, Any], Moved]:
     """Return the parameters of a node as they are stored, and those that are fields of the node today."""
@@ -99,7 +102,7 @@ class _Reading:
             self._node.put("disabled", not value if is_flag else value, at=self._at(key))
             return True
         field = _NODE_FIELDS.get(key)
-        if field is None:
+        if field is None or (self._spec and (self._spec.type, key) in _NOT_MOVED):
             return False
         own = self._own_timeout() if field == "timeout" else None
         if own:

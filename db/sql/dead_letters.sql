@@ -16,10 +16,10 @@ select *
    and id = $2;
 
 -- name: page_dead_letters
--- The dead letters of a user, or of nobody, newest first.
+-- The dead letters of a user, or of nobody, newest first; on demand those of nobody beside the user's.
   select *
     from dead_letters
-   where user_id is not distinct from $1
+   where (user_id is not distinct from $1 or ($8 and user_id is null))
      and ($2::uuid is null or id < $2)
      and ($4::text[] is null or source = any ($4))
      and ($5::text[] is null or reason = any ($5))

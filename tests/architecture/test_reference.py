@@ -32,6 +32,7 @@ from flotilla.cli.exits import Exit
 from flotilla.cli.main import app
 from flotilla.settings import LIMIT_VARIABLES, VARIABLES, Limits
 from gateway import problems
+from gateway.input_schemas import InputSchemas
 from gateway.routes import OPERATIONS
 from nodes.catalogue import builtin_specs
 from nodes.regex import Re2
@@ -136,13 +137,34 @@ def test_no_setting_is_made_up() -> None:
     assert described == {*VARIABLES, *LIMIT_VARIABLES}
 
 
-def test_the_defaults_of_limits_are_right() -> None:
+def test_the_defaults_and_ranges_of_limits_are_right() -> None:
     defaults = msgspec.structs.asdict(Limits())
     limits = {
-        code(cells[0]): int(cells[1]) for heads, cells in rows("settings.md") if "limits" in heads
+        code(cells[0]): (int(cells[1]), f"a whole number, {cells[2]}")
+        for heads, cells in rows("settings.md")
+        if "limits" in heads
     }
 
-    assert limits == {f"LIMIT_{name.upper()}": value for name, value in defaults.items()}
+    assert limits == {
+        name: (defaults[variable.field], variable.allowed)
+        for name, variable in LIMIT_VARIABLES.items()
+    }
+
+
+def test_every_limit_that_can_be_set_stands_with_what_happens_past_it() -> None:
+    assert missing({*LIMIT_VARIABLES}, quoted("limits.md")) == []
+
+
+def test_the_input_schema_of_the_reference_is_one() -> None:
+    schemas = [
+        parameters["input_schema"]
+        for language, text in [(each[0], each[2]) for each in fences("nodes.md")]
+        if language == "yaml"
+        for node in documents.read(text.encode(), source="example.yaml").value["nodes"]
+        if "input_schema" in (parameters := node.get("parameters", {}))
+    ]
+
+    assert [InputSchemas(REGEX).judge()(schema) for schema in schemas] == [None]
 
 
 def _commands() -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.document import read_document
+from contracts.expressions.budget import Limits
+from contracts.limits import DocumentLimits
 from contracts.problems import SEVERITY
 from contracts.validation import examine, validate
 from tests.support.documents import START, chain, document, node, noop, valid_documents, wire
@@ -479,3 +481,64 @@ def test_a_thousand_nodes_and_five_thousand_connections_take_well_under_a_second
 
     assert time.perf_counter() - started < 0.8
     assert problems == ()
+
+
+def test_what_a_schema_is_refused_for_is_told_by_whoever_knows_schemas() -> None:
+    raw = document([node("start", "TRIGGER.MANUAL", input_schema={"type": "text"})])
+    asked: list[Any] = []
+
+    def schema_fault(schema: Any) -> str | None:
+        asked.append(schema)
+        return "has a type that does not exist"
+
+    (problem,) = examine(raw, CATALOGUE, schema_fault=schema_fault).problems
+
+    assert asked == [{"type": "text"}]
+    assert (problem.pointer, problem.code) == (
+        "/nodes/0/parameters/input_schema",
+        "invalid_parameter",
+    )
+    assert problem.message == "input_schema has a type that does not exist"
+
+
+@pytest.mark.parametrize("parameters", [{}, {"input_schema": None}], ids=["absent", "null"])
+def test_no_schema_is_no_fault(parameters: dict[str, Any]) -> None:
+    raw = document([node("start", "TRIGGER.MANUAL", **parameters)])
+
+    assert examine(raw, CATALOGUE, schema_fault=lambda _: "is asked for").problems == ()
+
+
+def test_no_credential_exists_where_none_is_known() -> None:
+    raw = chain(node("n", "ACTION.HTTP_REQUEST", url="x") | {"credentials": {"http": "shop"}})
+
+    (problem,) = examine(raw, CATALOGUE, credentials=frozenset()).problems
+
+    assert (problem.pointer, problem.code) == ("/nodes/1/credentials/http", "unknown_credential")
+
+
+def test_a_loop_that_runs_too_much_at_once_names_the_limit() -> None:
+    raw = with_parameters(loop(), "each", max_parallel=5)
+
+    (problem,) = examine(raw, CATALOGUE, limits=DocumentLimits(max_parallel=4)).problems
+
+    assert (problem.pointer, problem.code) == (
+        "/nodes/1/parameters/max_parallel",
+        "limit_exceeded",
+    )
+    assert "LIMIT_MAX_PARALLEL" in problem.message
+    assert examine(raw, CATALOGUE, limits=DocumentLimits(max_parallel=5)).problems == ()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(with_noop(data="{{input.name}}"), id="a template"),
+        pytest.param(with_if("input.name"), id="an expression"),
+        pytest.param(with_mapping(type="TRANSFORM", expression="input.name"), id="a mapping"),
+    ],
+)
+def test_the_length_of_expressions_is_a_limit(raw: dict[str, Any]) -> None:
+    (problem,) = examine(raw, CATALOGUE, expression_limits=Limits(source_chars=9)).problems
+
+    assert problem.code == "invalid_expression"
+    assert examine(raw, CATALOGUE, expression_limits=Limits(source_chars=10)).problems == ()

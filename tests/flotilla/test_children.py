@@ -110,3 +110,13 @@ def test_lines_to_copy_are_quoted() -> None:
     assert "-H 'Authorization: Bearer to ken'" in shown
     assert "'http://127.0.0.1:8005/v1/workflows/w1/execute?wait=30'" in shown
     assert """flotilla run 'It'"'"'s a sample' --wait""" in shown
+
+
+def test_a_worker_started_by_hand_may_reach_what_the_one_of_up_may() -> None:
+    shown = text(samples=(Sample("Sample", "w1", Path("x")),))
+
+    (line,) = [each for each in shown.splitlines() if " worker --types " in each]
+    assert f"NATS_URL={ADDRESSES.nats_url} " in line
+    assert ADDRESSES.authority in line.partition("ALLOWED_PRIVATE_HOSTS=")[2]
+    given = text(samples=(Sample("Sample", "w1", Path("x")),), given=frozenset({"NATS_URL"}))
+    assert "secret-n" not in given

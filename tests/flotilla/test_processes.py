@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from contracts.expressions.budget import Limits as ExpressionLimits
+from contracts.limits import DocumentLimits
 from flotilla import processes
 from flotilla.installation import DEV_USER_ID
 from flotilla.settings import Limits, Settings, SettingsError
@@ -17,8 +19,26 @@ SETTINGS = Settings(
     worker_types=("FLOW",),
     worker_concurrency=3,
     allowed_private_hosts=("h",),
-    limits=Limits(body_bytes=1, document_bytes=2, json_depth=3, streams=4, value_bytes=5),
+    limits=Limits(
+        body_bytes=1,
+        document_bytes=2,
+        json_depth=3,
+        streams=4,
+        value_bytes=5,
+        nodes=6,
+        connections=7,
+        tries=8,
+        node_timeout_s=9,
+        execution_timeout_s=10,
+        loop_depth=11,
+        max_parallel=12,
+        expression_chars=13,
+        expression_steps=14,
+        expression_bytes=15,
+        log_bytes=16,
+    ),
 )
+EXPRESSIONS = ExpressionLimits(source_chars=13, steps=14, produced_bytes=15)
 
 
 def test_the_gateway_is_told() -> None:
@@ -32,6 +52,16 @@ def test_the_gateway_is_told() -> None:
         limits.json_depth,
         limits.streams_per_user,
     ) == (1, 2, 3, 4)
+    assert limits.documents == DocumentLimits(
+        nodes=6,
+        connections=7,
+        tries=8,
+        node_timeout_s=9,
+        execution_timeout_s=10,
+        loop_depth=11,
+        max_parallel=12,
+    )
+    assert limits.expressions == EXPRESSIONS
 
 
 def test_the_scheduler_is_told() -> None:
@@ -50,6 +80,7 @@ def test_a_worker_is_told() -> None:
 
     assert (told.node_types, told.concurrency, told.allowed_private_hosts) == (("FLOW",), 3, ("h",))
     assert (told.value_bytes, told.nats_creds) == (5, "/a.creds")
+    assert (told.limits, told.log_bytes) == (EXPRESSIONS, 16)
 
 
 @pytest.mark.parametrize(

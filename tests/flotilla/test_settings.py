@@ -39,10 +39,9 @@ def test_an_empty_environment_gives_the_defaults_of_the_contract() -> None:
         pytest.param("REDIS_URL", "rediss://h:1/0", "rediss://h:1/0", id="redis over TLS"),
         pytest.param("NATS_CREDS", "/a/b.creds", Path("/a/b.creds"), id="path"),
         pytest.param("PORT", "65535", 65_535, id="highest port"),
-        pytest.param("PUBLIC_URL", "https://x.example/", "https://x.example", id="no slash at the end"),
+        pytest.param("FLOTILLA_URL", "https://x.example/", "https://x.example", id="no slash at the end"),
         pytest.param("ENVIRONMENT", "Production", "production", id="any case"),
         pytest.param("ALLOWED_PRIVATE_HOSTS", "db, 10.0.0.0/8,h:8002", ("db", "10.0.0.0/8", "h:8002"), id="hosts"),
-        pytest.param("CORS_ORIGINS", "https://a.example", ("https://a.example",), id="origin"),
         pytest.param("WORKER_TYPES", "action, flow.if", ("ACTION", "FLOW.IF"), id="types in any case"),
         pytest.param("DRAIN_SECONDS", "0.5", 0.5, id="part of a second"),
         pytest.param("LOG_LEVEL", "debug", "DEBUG", id="level in any case"),
@@ -68,12 +67,10 @@ def test_a_good_value_is_read(variable: str, text: str, value: object) -> None:
         pytest.param("PORT", "65536", id="port too large"),
         pytest.param("PORT", "80.5", id="port with a fraction"),
         pytest.param("PORT", "9" * 400, id="port of many digits"),
-        pytest.param("PUBLIC_URL", "flotilla.example", id="no scheme"),
+        pytest.param("FLOTILLA_URL", "flotilla.example", id="no scheme"),
         pytest.param("ENVIRONMENT", "staging", id="unknown environment"),
         pytest.param("ALLOWED_PRIVATE_HOSTS", "http://h", id="a URL is no host"),
         pytest.param("ALLOWED_PRIVATE_HOSTS", "10.0.0.0/99", id="no network"),
-        pytest.param("CORS_ORIGINS", "*", id="any origin"),
-        pytest.param("CORS_ORIGINS", "https://a.example/path", id="origin with path"),
         pytest.param("WORKER_TYPES", "ACTION.HTTP.REQUEST", id="three parts"),
         pytest.param("WORKER_CONCURRENCY", "0", id="no slot"),
         pytest.param("DRAIN_SECONDS", "nan", id="not a number"),
@@ -86,6 +83,10 @@ def test_a_good_value_is_read(variable: str, text: str, value: object) -> None:
         pytest.param("OTEL_SDK_DISABLED", "1", id="boolean as a number"),
         pytest.param("LIMIT_STREAMS", "0", id="limit of nothing"),
         pytest.param("LIMIT_BODY_BYTES", "16 MiB", id="limit with a unit"),
+        pytest.param("LIMIT_TRIES", "2", id="fewer tries than nodes have by default"),
+        pytest.param("LIMIT_TRIES", "101", id="more tries than pauses can be counted for"),
+        pytest.param("LIMIT_EXPRESSION_CHARS", "4097", id="longer expressions than plans read"),
+        pytest.param("LIMIT_NODE_TIMEOUT_S", "0.5", id="part of a second"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_refused_with_its_name_and_what_is_allowed(variable: str, text: str) -> None:
@@ -126,8 +127,41 @@ def test_every_field_has_a_variable_of_its_name_and_every_limit_too() -> None:
     assert set(LIMIT_VARIABLES) == {f"LIMIT_{name.upper()}" for name in Limits.__struct_fields__}
 
 
-def test_a_limit_is_read() -> None:
-    assert settings.read({"LIMIT_STREAMS": "7"}).limits == Limits(streams=7)
+@pytest.mark.parametrize("variable", LIMIT_VARIABLES)
+def test_a_limit_is_read_and_zero_is_none(variable: str) -> None:
+    field = LIMIT_VARIABLES[variable].field
+
+    assert settings.read({variable: "4000"} if field not in SMALL else {variable: "7"}).limits == (
+        Limits(**{field: 7 if field in SMALL else 4000})
+    )
+    with pytest.raises(SettingsError, match=rf"{variable}: '0' is too small; allowed: a whole"):
+        settings.read({variable: "0"})
+
+
+SMALL = ("tries", "loop_depth")
+
+
+def test_the_allowed_range_is_told() -> None:
+    with pytest.raises(
+        SettingsError, match=r"LIMIT_TRIES: '2' is too small; .*: a whole number, 3"
+    ):
+        settings.read({"LIMIT_TRIES": "2"})
+
+
+def test_every_limit_that_an_error_names_is_a_setting() -> None:
+    root = Path(settings.__file__).parent.parent
+    packages = ("bus", "contracts", "db", "gateway", "nodes", "scheduler", "workers")
+    named = re.compile(r"LIMIT_[A-Z_]*[A-Z]|(?<=limit=\")[A-Z_]+(?=\")")
+
+    found = {
+        name if name.startswith("LIMIT_") else f"LIMIT_{name}"
+        for package in packages
+        for file in (root / package).rglob("*.py")
+        for name in named.findall(file.read_text())
+    }
+
+    assert found >= {"LIMIT_NODES", "LIMIT_TRIES", "LIMIT_NODE_TIMEOUT_S"}
+    assert found - set(LIMIT_VARIABLES) == set()
 
 
 @pytest.mark.parametrize("process", NEEDS)

@@ -7,11 +7,15 @@ import pytest
 from contracts.expressions.errors import ExpressionError
 from contracts.failures import Failure, FailureKind
 from contracts.inputs import Arrival
+from contracts.specs import Catalogue
+from contracts.validation import examine
 from nodes import flow, triggers
 from nodes.answers import Failed
+from nodes.catalogue import builtin_specs
 from nodes.context import Context, Outputs
 from nodes.parameters import InvalidParameter
 from nodes.registry import Handler
+from tests.support.documents import chain, node
 from tests.support.tasks import context
 
 
@@ -270,10 +274,13 @@ async def test_a_join_that_multiplies_is_stopped() -> None:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"max_wait": 0}, {"wait_for": "some"}, {"on_timeout": "IGNORE"}]
+    "name", ["wait_for", "wait_for_all", "max_wait", "timeout_seconds", "on_timeout"]
 )
-def test_merge_checks_how_long_it_waits(parameters: dict[str, Any]) -> None:
-    with pytest.raises(InvalidParameter) as caught:
-        flow.merge.reader.read(parameters)
+def test_merge_takes_no_parameter_about_waiting(name: str) -> None:
+    document = chain(node("merge", "FLOW.MERGE", **{name: 1}))
 
-    assert caught.value.parameter in parameters
+    problems = examine(document, Catalogue(builtin_specs())).problems
+
+    assert [(each.pointer, each.code) for each in problems] == [
+        (f"/nodes/1/parameters/{name}", "unknown_parameter")
+    ]

@@ -38,7 +38,7 @@ MANUAL: Final = NodeSpec(
     parameters=(
         Parameter(name="title", schema=_TEXT, aliases=("trigger_name",)),
         Parameter(name="description", schema=_TEXT),
-        Parameter(name="input_schema", schema={"type": "object"}),
+        Parameter(name="input_schema", kind="literal", schema={"format": "json-schema"}),
     ),
 )
 
@@ -141,17 +141,6 @@ MERGE: Final = NodeSpec(
         ),
         expression("key", scope=("item",), aliases=("join_key", "merge_key")),
         expression("rule", scope=("inputs", "ports")),
-        choice(
-            "wait_for", "all", "first",
-            default="all",
-            aliases=("wait_for_all",),
-            value_aliases={"true": "all", "false": "first"},
-        ),
-        Parameter(
-            name="max_wait",
-            schema={"type": "number", "minimum": 0},
-            aliases=("timeout_seconds",),
-        ),
     ),
     inputs=ports("main", *(f"input{n}" for n in range(1, 17)), "additional"),
 )  # fmt: skip

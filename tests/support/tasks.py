@@ -12,6 +12,7 @@ from contracts.expressions.budget import DEFAULT_LIMITS
 from contracts.inputs import Arrival, Scope, merge
 from contracts.messages import Delivered, Task, TaskExecution, TaskNode, Upstream, encode
 from contracts.statuses import Mode
+from nodes.attempt_log import LOG_BYTES
 from nodes.context import Clock, Context, Services
 from nodes.http_client import HttpClient
 from nodes.regex import Re2
@@ -69,9 +70,11 @@ def _unused_client() -> HttpClient:
     return HttpClient()
 
 
-def services(http: HttpClient | None = None, clock: Clock | None = None) -> Services:
+def services(
+    http: HttpClient | None = None, clock: Clock | None = None, log_bytes: int = LOG_BYTES
+) -> Services:
     """Return what the attempts of a worker share."""
-    return Services(http or _unused_client(), DEFAULT_LIMITS, Re2(), clock or Clock())
+    return Services(http or _unused_client(), DEFAULT_LIMITS, Re2(), clock or Clock(), log_bytes)
 
 
 def context(
@@ -81,13 +84,14 @@ def context(
     http: HttpClient | None = None,
     traceparent: str | None = None,
     progress: list[tuple[str, float | None]] | None = None,
+    log_bytes: int = LOG_BYTES,
 ) -> Context:
     """Return the context of an attempt whose input is `value`, or what these arrivals make."""
     node, execution = node or task_node(), task_execution()
     body = task(node, execution, trigger=value)
     told: list[tuple[str, float | None]] = [] if progress is None else progress
     return Context(
-        services(http),
+        services(http, log_bytes=log_bytes),
         node,
         execution,
         body,

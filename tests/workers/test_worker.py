@@ -25,9 +25,10 @@ def test_a_worker_serves_types_and_families(
     assert {each.spec.type for each in serving(builtin_handlers(), node_types)} == expected
 
 
-def test_a_worker_that_could_do_nothing_does_not_start() -> None:
-    with pytest.raises(ValueError, match=r"AI_AGENT\.OPENAI"):
-        serving(builtin_handlers(), ("AI_AGENT.OPENAI",))
+@pytest.mark.parametrize("others", [(), ("FLOW", "ACTION.HTTP_REQUEST")])
+def test_a_worker_does_not_start_with_a_type_that_it_cannot_serve(others: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"AI_AGENT\.OPENAI$"):
+        serving(builtin_handlers(), ("AI_AGENT.OPENAI", *others))
 
 
 def test_ids_of_workers_differ_and_are_tokens_of_a_subject() -> None:

@@ -200,9 +200,13 @@ class TestDeadLetters:
         )
         await dead_letters.add(store, [task, result, orphan])
 
-        async def found(owner: str | None, **filters: object) -> list[str]:
+        async def found(
+            owner: str | None, *, with_nobodys: bool = False, **filters: object
+        ) -> list[str]:
             wanted = msgspec.convert(filters, DeadLetterFilters)
-            rows, _ = await dead_letters.page(store, owner, wanted, 10, None)
+            rows, _ = await dead_letters.page(
+                store, owner, wanted, 10, None, with_nobodys=with_nobodys
+            )
             return [row.id for row in rows]
 
         assert await found(user_id) == [result.id, task.id]
@@ -211,5 +215,7 @@ class TestDeadLetters:
         assert await found(user_id, execution_id=[ids.new()]) == []
         assert await found(user_id, created_before=builders.START - timedelta(days=999)) == []
         assert await found(None) == [orphan.id]
+        assert await found(user_id, with_nobodys=True) == [orphan.id, result.id, task.id]
+        assert await found(user_id, with_nobodys=True, source=["TASK"]) == [task.id]
         assert await dead_letters.get(store, user_id, orphan.id) is None
         assert await dead_letters.get(store, None, orphan.id) is not None

@@ -104,7 +104,7 @@ async def test_dead_letters(api: httpx.AsyncClient, store: Store) -> None:
     whole = (await api.get(f"/v1/dead-letters/{LETTER}1")).json()
     nobodys = await api.get(f"/v1/dead-letters/{LETTER}4")
 
-    assert [each["id"] for each in mine] == [f"{LETTER}2", f"{LETTER}1"]
+    assert [each["id"] for each in mine] == [f"{LETTER}4", f"{LETTER}2", f"{LETTER}1"]
     assert "body" not in mine[0]
     assert [each["source"] for each in results] == ["RESULT"]
     assert whole["body"] == "/wA="

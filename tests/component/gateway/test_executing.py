@@ -278,3 +278,97 @@ async def test_a_key_has_to_be_one(api: httpx.AsyncClient, key: str) -> None:
     answer = await api.post(f"{workflow}/execute", headers={"idempotency-key": key})
 
     refused(answer, 400, "malformed_request")
+
+
+def asking(schema: Any, *, trigger: str = "start") -> dict[str, Any]:
+    """Return a document whose manual trigger of that name asks for a schema."""
+    start = {"id": trigger, "type": "TRIGGER.MANUAL", "parameters": {"input_schema": schema}}
+    return {
+        **HELLO,
+        "nodes": [start, HELLO["nodes"][1]],
+        "connections": [{"from": trigger, "to": "hello"}],
+    }
+
+
+NAMED = {"type": "object", "required": ["name"], "properties": {"name": {"pattern": "^[A-Z]"}}}
+
+
+@pytest.mark.parametrize("schema", [NAMED, json.dumps(NAMED)], ids=["object", "text"])
+@pytest.mark.parametrize("is_published", [False, True], ids=["draft", "published"])
+async def test_an_input_must_fit_the_schema_of_its_trigger(
+    api: httpx.AsyncClient, schema: Any, is_published: bool
+) -> None:
+    workflow = await make_workflow(api, asking(schema), publish=is_published)
+
+    bad = await api.post(f"{workflow}/execute", json={"input": {"name": "ada"}})
+    alias = await api.post(f"{workflow}/execute", json={"trigger_data": {"name": 3, "x": 1}})
+    nothing = await api.post(f"{workflow}/execute")
+    good = await api.post(f"{workflow}/execute", json={"input_data": {"name": "Ada"}})
+
+    refused(bad, 422, "invalid_request", "/input/name")
+    assert bad.json()["errors"][0]["message"] == 'Must match ^[A-Z], not "ada".'
+    assert alias.status_code == 202, "a pattern is about texts alone"
+    refused(nothing, 422, "invalid_request", "/input/name")
+    assert good.status_code == 202
+    stored = (await api.get(f"{workflow}/executions")).json()["items"]
+    assert [each["id"] for each in stored] == [good.json()["id"], alias.json()["id"]]
+
+
+async def test_a_misfit_is_told_under_the_name_that_was_sent(api: httpx.AsyncClient) -> None:
+    workflow = await make_workflow(api, asking(NAMED))
+
+    answer = await api.post(f"{workflow}/execute", json={"trigger_data": {}})
+
+    refused(answer, 422, "invalid_request", "/trigger_data/name")
+
+
+async def test_the_schema_is_that_of_the_trigger_that_is_asked_for(api: httpx.AsyncClient) -> None:
+    document = asking(NAMED)
+    document["nodes"].append({"id": "other", "type": "TRIGGER.MANUAL"})
+    document["connections"].append({"from": "other", "to": "hello"})
+    workflow = await make_workflow(api, document)
+
+    first = await api.post(f"{workflow}/execute", json={"input": {}})
+    other = await api.post(
+        f"{workflow}/execute", json={"input": {"name": 1}, "trigger_node_id": "other"}
+    )
+    named = await api.post(f"{workflow}/execute", json={"input": {}, "trigger_node_id": "start"})
+
+    refused(first, 422, "invalid_request", "/input/name")
+    assert other.status_code == 202
+    refused(named, 422, "invalid_request", "/input/name")
+
+
+async def test_a_schema_that_is_none_hinders_publishing_and_executing(
+    api: httpx.AsyncClient,
+) -> None:
+    document = asking({"$ref": "https://a.example/schema.json"})
+    pointer = "/nodes/0/parameters/input_schema"
+    workflow = await make_workflow(api, document)
+
+    validated = (await api.post("/v1/workflows/validate", json=document)).json()
+    draft = (await api.get(workflow)).json()
+
+    refused(await api.post(f"{workflow}/publish"), 422, "invalid_document", pointer)
+    refused(await api.post(f"{workflow}/execute"), 422, "invalid_document", pointer)
+    (error,) = validated["errors"]
+    assert (error["pointer"], error["code"]) == (pointer, "invalid_parameter")
+    assert "nothing is fetched" in error["message"]
+    assert [each["pointer"] for each in draft["problems"]] == [pointer]
+
+
+async def test_a_version_published_with_a_schema_that_is_none_is_not_executed(
+    api: httpx.AsyncClient, store: Store
+) -> None:
+    workflow = await make_workflow(api, asking({"type": "object"}), publish=True)
+    await store.execute(
+        "alter table workflow_versions disable trigger user",
+    )
+    await store.execute(
+        "update workflow_versions set document ="
+        " jsonb_set(document::jsonb, '{nodes,0,parameters,input_schema}', '{\"type\": 3}')::json"
+    )
+
+    answer = await api.post(f"{workflow}/execute")
+
+    refused(answer, 422, "invalid_document", "/nodes/0/parameters/input_schema")

@@ -8,9 +8,16 @@ import pytest
 
 import db.triggers
 import db.workflows
+from bus.client import Bus
+from contracts.expressions.budget import Limits
+from contracts.limits import DocumentLimits
 from contracts.model import Document, Node
 from db.store import Store
+from gateway.app import create_app
 from gateway.catalogue import MISS_SECONDS
+from gateway.settings import GatewayLimits
+from nodes.regex import Re2
+from tests.support import gateways
 from tests.support.gateways import (
     HELLO,
     STRANGER,
@@ -356,3 +363,48 @@ async def test_an_idempotency_key_is_not_taken_silently(api: httpx.AsyncClient) 
 
     refused(answer, 400, "malformed_request")
     assert (await api.get("/v1/workflows")).json()["items"] == []
+
+
+async def test_no_credential_can_be_named(api: httpx.AsyncClient) -> None:
+    call = {"id": "call", "type": "ACTION.HTTP_REQUEST", "parameters": {"url": "https://a.example"}}
+    document = {
+        "name": "Secret",
+        "nodes": [
+            {"id": "start", "type": "TRIGGER.MANUAL"},
+            call | {"credentials": {"http": "shop"}},
+        ],
+        "connections": [{"from": "start", "to": "call"}],
+    }
+    pointer = "/nodes/1/credentials/http"
+    workflow = await make_workflow(api, document)
+
+    validated = (await api.post("/v1/workflows/validate", json=document)).json()
+
+    assert [(each["pointer"], each["code"]) for each in validated["errors"]] == [
+        (pointer, "unknown_credential")
+    ]
+    refused(await api.post(f"{workflow}/publish"), 422, "invalid_document", pointer)
+    refused(await api.post(f"{workflow}/execute"), 422, "invalid_document", pointer)
+
+
+async def test_the_limits_of_the_settings_hold_for_documents(store: Store, bus: Bus) -> None:
+    limits = GatewayLimits(
+        documents=DocumentLimits(nodes=2, tries=4), expressions=Limits(source_chars=8)
+    )
+    app = create_app(gateways.settings(limits=limits), store, bus, Re2())
+    start, hello = HELLO["nodes"]
+    many = {**HELLO, "nodes": [start, hello, {"id": "more", "type": "FLOW.NOOP"}]}
+    stubborn = {**HELLO, "nodes": [start, {**hello, "retry_policy": {"max_tries": 5}}]}
+
+    async with (
+        gateways.served(app, asyncio.Event()) as address,
+        gateways.client(address) as api,
+    ):
+        too_many = await api.post("/v1/workflows", json=many)
+        too_stubborn = await api.post("/v1/workflows/validate", json=stubborn)
+        too_long = await api.post("/v1/workflows", json=HELLO)
+
+    refused(too_many, 422, "invalid_document", "/nodes")
+    assert "LIMIT_NODES" in too_many.json()["errors"][0]["message"]
+    assert "LIMIT_TRIES" in too_stubborn.json()["errors"][0]["message"]
+    assert [each["code"] for each in too_long.json()["problems"]] == ["invalid_expression"]

@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from bus import api, provision, tasks
 from bus.client import CoreMessage
 from bus.publisher import Ack
 from contracts import subjects
+from contracts.expressions.budget import Limits
 from contracts.failures import Failure, FailureKind
 from contracts.messages import (
     Announced,
@@ -100,6 +102,25 @@ async def test_a_result_that_no_message_can_carry_is_reported_as_that(
         assert result.failure.code == "output_too_large"
         assert str(rig.bus.max_payload) in result.failure.message
         await until(lambda: is_empty(rig))
+
+
+async def test_a_worker_keeps_the_limits_that_it_is_told(server: NatsServer, rig: Rig) -> None:
+    async def talkative(context: Context, parameters: NoParameters) -> Outputs:
+        """Log much, then evaluate too much."""
+        for _ in range(50):
+            context.log.info("line", text="x" * 100)
+        return Outputs(main=context.evaluate("[1, 2, 3].map(i, i)"))
+
+    limits = Limits(steps=5)
+    async with working(server.url, node(GATED)(talkative), log_bytes=1_024, limits=limits):
+        await rig.send("n1")
+        result = await rig.report()
+
+        assert isinstance(result, Result)
+        assert result.logs is not UNSET
+        assert 900 < len(bytes(result.logs)) < 1_200
+        assert result.failure is not None
+        assert (result.failure.kind, result.failure.code) == ("INVALID_EXPRESSION", "budget")
 
 
 async def test_a_task_is_acknowledged_only_once_its_result_is_stored(
