@@ -14,6 +14,7 @@ from contracts.checks.credentials import check_credentials
 from contracts.checks.flow import check_flow
 from contracts.checks.mappings import check_concurrency, check_mappings
 from contracts.checks.parameters import check_parameters
+from contracts.checks.settings import check_settings
 from contracts.checks.subject import CronCheck, SchemaCheck, Subject
 from contracts.checks.wiring import check_wiring
 from contracts.document import DEFAULT_LIMITS, Reading, read_document
@@ -92,6 +93,7 @@ def examine(
 def _problems(subject: Subject) -> Iterator[Problem]:
     yield from check_parameters(subject)
     yield from check_credentials(subject)
+    yield from check_settings(subject)
     yield from check_concurrency(subject)
     yield from check_mappings(subject)
     if subject.is_whole:

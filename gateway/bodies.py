@@ -126,4 +126,8 @@ async def _joined(message: Any, receive: Receive, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> Refused:
-    return Refused("body_too_large", f"The body may have {limit} bytes here.")
+    detail = (
+        f"The body has more than {limit} bytes, which is the limit here "
+        "(LIMIT_BODY_BYTES; for documents LIMIT_DOCUMENT_BYTES)."
+    )
+    return Refused("body_too_large", detail)

@@ -65,6 +65,9 @@ async def execute_workflow(gateway: Gateway, call: Call[WaitQuery, ExecuteBody])
     call.facts["execution_id"] = new.id
     if call.query.wait and (answer := await _final(gateway, call, new.id)):
         return answer
+    if call.query.wait:  # it went on while we waited
+        row = await read_row(gateway.store, call.user_id, new.id)
+        return created((await folded(gateway, row)).view, _location(new.id), status=202)
     state = fold.create(version.plan, new.id, Event(1, new.at, new.created))
     return created(execution_of(state, version=version.number), _location(new.id), status=202)
 

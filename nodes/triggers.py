@@ -10,7 +10,9 @@ from nodes.registry import node
 
 TIMEOUT_SECONDS = 30
 
-_SUBJECT = r"^[^\s.]+(\.[^\s.]+)*$"
+_TOKEN = r"(\*|[A-Za-z0-9_-]+)"
+_SUBJECT = rf"^(?!flotilla\.trigger\.)({_TOKEN}(\.{_TOKEN})*(\.>)?|>)$"
+"""Tokens that a subject may have, `*` for any one of them, `>` for the rest; without the prefix, which is not written."""
 
 
 class Manual(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,5 +1,6 @@
 """IF, SWITCH, MERGE and NOOP; and the triggers, which hand their data on."""
 
+import re
 from typing import Any
 
 import pytest
@@ -284,3 +285,26 @@ def test_merge_takes_no_parameter_about_waiting(name: str) -> None:
     assert [(each.pointer, each.code) for each in problems] == [
         (f"/nodes/1/parameters/{name}", "unknown_parameter")
     ]
+
+
+@pytest.mark.parametrize(
+    ("subject", "fits"),
+    [
+        ("orders.*", True),
+        ("orders.*.paid", True),
+        ("orders.>", True),
+        (">", True),
+        ("*", True),
+        ("orders.>.x", False),
+        ("flotilla.trigger.orders", False),
+        ("ä.b", False),
+        ("a*b", False),
+        ("a..b", False),
+        ("", False),
+    ],
+)
+def test_only_subjects_that_can_fire_are_taken(subject: str, fits: bool) -> None:
+    schema = triggers.event.spec.parameter("subject")
+    assert schema is not None
+
+    assert (re.search(schema.schema["pattern"], subject) is not None) is fits

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 import db.executions
-from contracts.history import ExecutionCreated, decode_data
+from contracts.history import ExecutionCreated, ExecutionStarted, decode_data
 from db.store import Store
 from gateway.app import GatewayApp
 from tests.support.gateways import (
@@ -76,13 +76,18 @@ async def test_waiting_gives_the_final_execution(
     assert final.elapsed.total_seconds() < 1.5, "the event wakes the wait, not the poll"
 
 
-async def test_waiting_in_vain_gives_the_execution_as_it_is(api: httpx.AsyncClient) -> None:
+async def test_waiting_in_vain_gives_the_execution_as_it_is_by_then(
+    api: httpx.AsyncClient, scheduler: SchedulerStandIn
+) -> None:
     workflow = await make_workflow(api)
 
-    accepted = await api.post(f"{workflow}/execute?wait=0.2")
+    waiting = asyncio.create_task(api.post(f"{workflow}/execute?wait=1"))
+    start = await asyncio.wait_for(scheduler.starts.get(), 5)
+    await scheduler.record(start.execution_id, ExecutionStarted())
+    accepted = await waiting
 
     assert accepted.status_code == 202
-    assert accepted.json()["status"] == "NEW"
+    assert accepted.json()["started_at"] is not None
 
 
 async def test_an_end_that_no_message_tells_is_still_seen(
