@@ -38,7 +38,14 @@ LOG_BYTES = 10 * 1024 * 1024
 TAIL_LINES = 20
 
 # Servers see nothing of our environment: neither secrets, nor variables such as PGDATA that would change what they do.
-ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+# The last two are for nats-server, which is written in Go: with its small heap it would collect garbage all the time.
+ENVIRONMENT = {
+    "PATH": os.defpath,
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "GOGC": "400",
+    "GOMEMLIMIT": "256MiB",
+}
 
 
 class ServerError(Exception):
