@@ -28,7 +28,7 @@ from bus.publisher import Outgoing, Publisher
 from contracts import subjects
 from contracts.history import TERMINAL_KINDS, ExecutionCreated
 from contracts.ids import uuid7
-from contracts.messages import StartExecution, encode
+from contracts.messages import start_of
 from contracts.model import Connection, Document, Node
 from contracts.statuses import Mode
 from db import executions, migrations, users, workflows
@@ -136,13 +136,7 @@ class Load:
         await self._publisher.publish_all(
             Outgoing(
                 subjects.command("start", each.id),
-                encode(
-                    StartExecution(
-                        execution_id=each.id,
-                        created=msgspec.Raw(encode(each.created)),
-                        created_at=each.at,
-                    )
-                ),
+                start_of(each.id, each.created, each.at),
             )
             for each in new
         )

@@ -5,11 +5,8 @@ Chance and instants are handed in, so that the same arguments always give the sa
 
 import hashlib
 from datetime import datetime
-from typing import Final, NewType
+from typing import Final
 from uuid import UUID
-
-ExecutionId = NewType("ExecutionId", str)
-NodeId = NewType("NodeId", str)
 
 Iteration = tuple[int, ...]
 """The indexes of a node run's loops, outermost first; empty outside loops."""

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from contracts.failures import Failure
-from contracts.history import By, MaybeRaw, Usage
+from contracts.history import By, ExecutionCreated, MaybeRaw, Usage
 from contracts.ids import Iteration
 from contracts.model import Delivery
 from contracts.specs import NodeSpec
@@ -128,6 +128,19 @@ class StartExecution(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     execution_id: str
     created: MaybeRaw = UNSET
     created_at: datetime | None = None
+
+
+START_BYTES: Final = 512 * 1024
+"""A creation above this is not repeated in the message: the scheduler reads it."""
+
+
+def start_of(execution_id: str, created: ExecutionCreated, at: datetime) -> bytes:
+    """Return the message that tells the scheduler of a committed execution."""
+    data = encode(created)
+    if len(data) > START_BYTES:
+        return encode(StartExecution(execution_id=execution_id))
+    start = StartExecution(execution_id=execution_id, created=msgspec.Raw(data), created_at=at)
+    return encode(start)
 
 
 class CancelExecution(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="cancel"):

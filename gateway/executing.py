@@ -13,7 +13,7 @@ import db.idempotency
 import db.versions
 import db.workflows
 from contracts.execution import fold
-from contracts.execution.plan import MANUAL_TRIGGER, TRIGGER_FAMILY, start_trigger
+from contracts.graph import MANUAL_TRIGGER, start_trigger
 from contracts.history import Event, ExecutionCreated, TriggerNode
 from contracts.model import Document
 from contracts.problems import Problem, pointer
@@ -200,13 +200,14 @@ def holds_reference(value: Any) -> bool:
 
 
 def _trigger(document: Document, asked: str | None) -> TriggerNode | None:
-    node = start_trigger(document) if asked is None else document.node(asked)
-    if asked is None:
-        return None if node is None else TriggerNode(node.id, node.type)
-    if node is None or node.disabled or not node.type.startswith(f"{TRIGGER_FAMILY}."):
+    chosen = start_trigger(document, asked)
+    node = None if chosen is None else document.node(chosen)
+    if node is not None:
+        return TriggerNode(node.id, node.type)
+    if asked is not None:
         message = f"The workflow has no enabled trigger `{asked:.100}`."
         raise invalid_request(wrong("/trigger_node_id", message))
-    return TriggerNode(node.id, node.type)
+    return None
 
 
 def _check_metadata(metadata: dict[str, Any], limit: int) -> None:

@@ -7,16 +7,14 @@ an execution whose message was lost is found by the scheduler's sweeper.
 import asyncio
 from collections.abc import Sequence
 
-import msgspec
 import structlog
-from msgspec import UNSET
 
 import db.executions
 from bus.client import Bus
 from bus.errors import BusError
 from bus.publisher import Ack, Publisher
 from contracts import messages, subjects
-from contracts.history import By, ExecutionCreated, MaybeRaw, encode_data
+from contracts.history import By
 from db.errors import StoreUnavailable
 from db.executions import NewExecution
 from db.store import Store
@@ -92,7 +90,8 @@ class Starter:
             self._metrics.starts_unpublished.inc()
             return
         try:
-            ack = await self.publisher.send(subjects.command("start", new.id), start_of(new))
+            start = messages.start_of(new.id, new.created, new.at)
+            ack = await self.publisher.send(subjects.command("start", new.id), start)
         except BusError as error:
             log.warning("start_not_published", execution_id=new.id, error=str(error))
             self._metrics.starts_unpublished.inc()
@@ -102,20 +101,3 @@ class Starter:
     def _acknowledged(self, ack: asyncio.Future[Ack]) -> None:
         if ack.cancelled() or not ack.result().is_good:
             self._metrics.starts_unpublished.inc()
-
-
-def start_of(new: NewExecution) -> bytes:
-    """Return the message that tells the scheduler of a committed execution."""
-    created = _inline(new.created)
-    return messages.encode(
-        messages.StartExecution(
-            execution_id=new.id,
-            created=created,
-            created_at=new.at if created is not UNSET else None,
-        )
-    )
-
-
-def _inline(created: ExecutionCreated) -> MaybeRaw:
-    data = encode_data(created)
-    return msgspec.Raw(data) if len(data) <= INLINE_BYTES else UNSET

@@ -25,9 +25,9 @@ class Entry(msgspec.Struct, kw_only=True):
     """One input for one execution.
 
     Without `given` the execution is healed: started if it has not been, else its outstanding tasks
-    are published again. `created` lets a new execution be
-    folded without a read. `reply_to` is the core subject that waits for the outcome. `in_doubt` says that
-    this process tried before and does not know how far it came.
+    are published again. `created` lets a new execution be folded without a read. `reply_to` is the
+    core subject that waits for the outcome. `in_doubt` says that this process tried before and does
+    not know how far it came.
     """
 
     execution_id: str

@@ -23,7 +23,7 @@ from bus.pull import Arrivals, Pull
 from contracts import subjects
 from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
-from contracts.messages import Result, StartExecution, encode
+from contracts.messages import Result, start_of
 from db import history_partitions, node_types, secrets
 from db.advances import AdvanceSession
 from db.clock import DatabaseClock
@@ -249,16 +249,7 @@ class Scheduler:
     async def _start_all(self, created: Sequence[NewExecution]) -> None:
         """Tell the owners of new executions to start them; a lost word is made good by the sweeper."""
         await self._publisher.publish_all(
-            Outgoing(
-                subjects.command("start", each.id),
-                encode(
-                    StartExecution(
-                        execution_id=each.id,
-                        created=msgspec.Raw(encode(each.created)),
-                        created_at=each.at,
-                    )
-                ),
-            )
+            Outgoing(subjects.command("start", each.id), start_of(each.id, each.created, each.at))
             for each in created
         )
 

@@ -131,12 +131,8 @@ def _node_succeeded(
     plan: Plan, state: ExecutionState, event: Event, data: NodeSucceeded, touched: Touched
 ) -> None:
     run = run_of(state, event)
+    _reported(run, data)
     run.ports = data.ports
-    run.tries = data.tries
-    run.timing = data.timing
-    run.worker_id = data.worker_id
-    run.usage = data.usage
-    run.logs = data.logs
     run.pinned = data.pinned
     _end(state, run, NodeRunStatus.SUCCESS, event.at)
     assert event.node_id is not None
@@ -147,12 +143,8 @@ def _node_failed(
     plan: Plan, state: ExecutionState, event: Event, data: NodeFailed, touched: Touched
 ) -> None:
     run = run_of(state, event)
+    _reported(run, data)
     run.failure = data.failure
-    run.tries = data.tries
-    run.timing = data.timing
-    run.worker_id = data.worker_id
-    run.usage = data.usage
-    run.logs = data.logs
     run.policy = data.policy
     if data.retry_at is not None:
         _pause_before_retry(state, run, data.retry_at)
@@ -163,6 +155,15 @@ def _node_failed(
         state.continued_errors += 1
         assert event.node_id is not None
         _resolve(plan, state, (event.node_id, event.iteration or ()), event.at, touched)
+
+
+def _reported(run: NodeRun, data: NodeSucceeded | NodeFailed) -> None:
+    """Take over what a worker reports of an attempt, however it ended."""
+    run.tries = data.tries
+    run.timing = data.timing
+    run.worker_id = data.worker_id
+    run.usage = data.usage
+    run.logs = data.logs
 
 
 def _pause_before_retry(state: ExecutionState, run: NodeRun, retry_at: datetime) -> None:

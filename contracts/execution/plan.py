@@ -8,6 +8,7 @@ import msgspec
 
 from contracts.expressions import check, templates
 from contracts.expressions.errors import ExpressionError
+from contracts.graph import is_trigger
 from contracts.messages import TaskNode
 from contracts.model import (
     ConnectionKind,
@@ -18,9 +19,6 @@ from contracts.model import (
     RetryPolicy,
 )
 from contracts.specs import ERROR_PORT, Catalogue, NodeSpec
-
-TRIGGER_FAMILY: Final = "TRIGGER"
-MANUAL_TRIGGER: Final = "TRIGGER.MANUAL"
 
 _encode: Final = msgspec.json.Encoder().encode
 _ANY_NAME: Final = frozenset(
@@ -166,17 +164,6 @@ def compile_plan(document: Document, facts: VersionFacts, catalogue: Catalogue) 
     )
 
 
-def start_trigger(document: Document) -> Node | None:
-    """Return the trigger of an execution by API: the first enabled MANUAL one, else the first enabled."""
-    triggers = [
-        node
-        for node in document.nodes
-        if node.type.startswith(f"{TRIGGER_FAMILY}.") and not node.disabled
-    ]
-    manual = next((node for node in triggers if node.type == MANUAL_TRIGGER), None)
-    return manual or next(iter(triggers), None)
-
-
 def _lenders(document: Document) -> frozenset[str]:
     """Return the nodes that only lend: an attachment goes out and no MAIN connection touches them."""
     touched = {
@@ -216,7 +203,7 @@ def _plan_node(
         index=index,
         type=node.type,
         fleet=spec.preset_of or node.type,
-        is_trigger=node.type.startswith(f"{TRIGGER_FAMILY}."),
+        is_trigger=is_trigger(node),
         disabled=node.disabled,
         incoming=incoming,
         outgoing=outgoing,

@@ -12,9 +12,10 @@ import msgspec
 from msgspec import UNSET
 
 from contracts.execution import fold
-from contracts.execution.plan import Plan, PlannedNode, start_trigger
+from contracts.execution.plan import Plan, PlannedNode
 from contracts.execution.state import ExecutionState, NodeRun
 from contracts.failures import Failure, FailureKind
+from contracts.graph import start_trigger
 from contracts.history import (
     Event,
     EventData,
@@ -190,8 +191,8 @@ class _Step:
     def start_triggers(self) -> list[RunKey]:
         """Let the start trigger yield and skip the others; return what became ready."""
         started_by = self.state.created.trigger
-        default = start_trigger(self.plan.document)
-        chosen = started_by.node_id if started_by else (default.id if default else None)
+        fired = started_by.node_id if started_by else None
+        chosen = start_trigger(self.plan.document, fired)
         ready: list[RunKey] = []
         skipped = []
         for node in self.plan.triggers:

@@ -14,7 +14,7 @@ from bus.publisher import Publisher
 from contracts import subjects
 from contracts.history import By, ExecutionCreated
 from contracts.ids import uuid7
-from contracts.messages import CancelExecution, StartExecution, encode
+from contracts.messages import CancelExecution, encode, start_of
 from contracts.model import Document
 from contracts.statuses import Mode
 from db import executions, users, workflows
@@ -93,12 +93,8 @@ class Installation:
         await executions.create(self.store, new)
         if say:
             for each in new:
-                start = StartExecution(
-                    execution_id=each.id,
-                    created=msgspec.Raw(encode(each.created)),
-                    created_at=each.at,
-                )
-                await self.publisher.store(subjects.command("start", each.id), encode(start))
+                start = start_of(each.id, each.created, each.at)
+                await self.publisher.store(subjects.command("start", each.id), start)
         return [each.id for each in new]
 
     def _new(self, ids: tuple[str, str], value: Any) -> NewExecution:
