@@ -42,6 +42,7 @@ from nats.aio.msg import Msg
 
 from bus.api import nanoseconds
 from bus.client import Bus, Subscription
+from bus.ending import end
 from bus.errors import BusClosed, BusError
 from bus.message import Message, Source
 from bus.requests import Requests
@@ -210,8 +211,7 @@ class Pull:
             return
         assert self._subscription is not None
         keeper, self._keeper = self._keeper, None
-        keeper.cancel()
-        await asyncio.wait([keeper])
+        await end(keeper)
         self._bus.detach(self)
         await self._subscription.drain()
         await self._hand_back()

@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+from bus.ending import end
 from flotilla import children, ports, processes, samples, stopping, welcome
 from flotilla import settings as flotilla_settings
 from flotilla.children import Addresses, Told
@@ -138,8 +139,7 @@ class Up:
                 }.items()
             ]
             await supervisor.run()
-            for task in background:
-                task.cancel()
+            await end(*background)
 
     async def _welcome(self, told: Told, client: Client, started_at: float) -> None:
         """Wait until everything is ready, load the samples, and say where everything is."""

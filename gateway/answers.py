@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.ending import end
+
 Message = MutableMapping[str, Any]
 AsgiScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -95,6 +97,5 @@ async def _reader_left(receive: Receive) -> None:
 
 async def _end(task: asyncio.Task[None]) -> BaseException | None:
     """Cancel a task that is still under way, wait for its end, and return its failure if any."""
-    task.cancel()
-    await asyncio.wait({task})
+    await end(task)
     return None if task.cancelled() else task.exception()

@@ -16,6 +16,7 @@ import structlog
 
 from bus import provision, services
 from bus.client import Bus, CoreMessage
+from bus.ending import end
 from bus.errors import BusError
 from bus.message import Message
 from bus.publisher import Outgoing, Publisher
@@ -219,14 +220,12 @@ class Scheduler:
         self, background: Sequence[asyncio.Task[None]], looping: asyncio.Task[None]
     ) -> None:
         """Stop taking, finish what was taken, and give the partitions up."""
-        for task in background:
-            task.cancel()
-        await asyncio.wait(background)
+        await end(*background)
         for pull in self._pulls.values():
             await pull.stop()
         self._intake.close()
         await asyncio.wait([looping], timeout=self._settings.drain_seconds)
-        looping.cancel()
+        await end(looping)
         try:
             await self._partitions.release()
         except StoreError as error:

@@ -104,6 +104,7 @@ class Sweeper:
             await asyncio.sleep(1.0)
             return
         try:
-            await asyncio.wait_for(self._wake.wait(), PERIOD_S)
+            async with asyncio.timeout(PERIOD_S):
+                await self._wake.wait()
         except TimeoutError:
             return

@@ -24,6 +24,7 @@ import msgspec
 import structlog
 
 from bus.client import Bus, CoreMessage
+from bus.ending import end
 from bus.errors import BusUnavailable
 from bus.message import Message
 from bus.publisher import Publisher
@@ -197,8 +198,7 @@ class Worker:
             await self._work(stop)
             await self._drain()
             await cancels.unsubscribe()
-            for task in background:
-                task.cancel()
+            await end(*background)
 
     async def _work(self, stop: asyncio.Event) -> None:
         """Pull and start attempts until `stop` is set; untaken messages are handed back."""
@@ -209,7 +209,7 @@ class Worker:
             _log.info("worker_started", worker_id=self._worker_id, node_types=self._node_types)
             await stop.wait()
             self._is_draining = True
-            intake.cancel()
+            await end(intake)
 
     def _pull(self, node_type: str) -> Pull:
         return Pull(

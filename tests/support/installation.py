@@ -142,14 +142,15 @@ class Installation:
                 with contextlib.suppress(StoreUnavailable):
                     waiting = [each for each in waiting if not holds(await self.row(each))]
                 if waiting:
-                    await self._next_event()
+                    await self.next_event()
         return [await self.row(each) for each in ids]
 
-    async def _next_event(self) -> None:
+    async def next_event(self) -> None:
         """Wait until something happens; an event that was lost is not waited for longer than this."""
         self._happened.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._happened.wait(), 0.25)
+            async with asyncio.timeout(0.25):
+                await self._happened.wait()
 
     async def finished(self, ids: Sequence[str], *, seconds: float = 60) -> list[ExecutionRow]:
         """Wait until all of these executions are over, and return them."""

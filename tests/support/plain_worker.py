@@ -12,6 +12,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from bus.ending import end
 from contracts import subjects
 from contracts.messages import Task, decode_task
 
@@ -39,8 +40,7 @@ class PlainWorker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._running.cancel()
-        await asyncio.wait([self._running])
+        await end(self._running)
         assert self._client is not None
         await self._client.close()
 

@@ -278,12 +278,12 @@ async def test_a_cancel_takes_the_queued_tasks_off_the_stream(
         (execution_id,) = await installation.start(ids)
         async with asyncio.timeout(20):
             while (await queue_lengths(installation.bus))[ANY].pending != 1:
-                await installation._next_event()
+                await installation.next_event()
 
             await installation.cancel(execution_id)
 
             while (await queue_lengths(installation.bus))[ANY].pending:
-                await installation._next_event()
+                await installation.next_event()
 
     assert (await installation.row(execution_id)).status == "CANCELED"
 
@@ -314,7 +314,7 @@ async def test_an_event_starts_the_workflows_whose_pattern_and_filter_fit_once(
         await client.close()
         async with asyncio.timeout(30):
             while len(seen) < 2:
-                await installation._next_event()
+                await installation.next_event()
 
     rows, _ = await executions.page(
         installation.store, installation.user_id, ExecutionFilters(mode=("TRIGGER",)), 10, None
@@ -339,13 +339,13 @@ async def test_an_event_that_cannot_be_stored_is_kept_and_stops_no_other(
         await client.close()
         async with asyncio.timeout(20):
             while not (letters := await letters_of(installation, None)):
-                await installation._next_event()
+                await installation.next_event()
             rows: Sequence[ExecutionRow] = ()
             while len(rows) < 2:
                 rows, _ = await executions.page(
                     installation.store, installation.user_id, ExecutionFilters(), 10, None
                 )
-                await installation._next_event()
+                await installation.next_event()
 
     assert [(each.source, each.reason) for each in letters] == [("TRIGGER", "UNREADABLE")]
 
@@ -360,7 +360,7 @@ async def test_an_event_without_a_namespace_becomes_a_dead_letter(
         await client.close()
         async with asyncio.timeout(20):
             while not (letters := await letters_of(installation, None)):
-                await installation._next_event()
+                await installation.next_event()
 
     assert (letters[0].source, letters[0].reason) == ("TRIGGER", "NO_NAMESPACE")
 
@@ -373,7 +373,7 @@ async def test_a_message_that_nobody_can_read_becomes_a_dead_letter(
         await installation.publisher.store(subjects.command("start", execution_id), b"{nonsense")
         async with asyncio.timeout(20):
             while not (letters := await letters_of(installation, None)):
-                await installation._next_event()
+                await installation.next_event()
 
     assert (letters[0].source, letters[0].reason) == ("COMMAND", "UNREADABLE")
 
@@ -394,7 +394,7 @@ async def test_a_task_that_its_worker_cannot_read_fails_its_attempt_and_is_kept(
         (row,) = await installation.finished([execution_id])
         async with asyncio.timeout(20):
             while not (letters := await letters_of(installation, installation.user_id)):
-                await installation._next_event()
+                await installation.next_event()
 
     assert row.status == "ERROR"
     assert row.failure is not None
@@ -417,7 +417,7 @@ async def test_a_report_on_the_task_of_somebody_else_is_not_believed(
         await installation.publisher.store(door, encode(report))
         async with asyncio.timeout(20):
             while not (letters := await letters_of(installation, None)):
-                await installation._next_event()
+                await installation.next_event()
         row = await installation.row(execution_id)
 
     assert row.status == "RUNNING"
@@ -474,7 +474,7 @@ async def test_a_task_that_no_worker_survives_fails_and_leaves_the_stream(
         await client.close()
         async with asyncio.timeout(20):
             while await get_message(installation.bus, subjects.TASKS, 1) is not None:
-                await installation._next_event()
+                await installation.next_event()
 
     assert row.failure is not None
     assert msgspec.json.decode(row.failure)["kind"] == "WORKER_LOST"
