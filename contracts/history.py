@@ -13,7 +13,14 @@ from msgspec import UNSET
 
 from contracts.failures import Failure
 from contracts.model import OnError
-from contracts.statuses import Mode, SkipReason
+from contracts.statuses import (
+    ExecutionStatus,
+    ItemError,
+    Mode,
+    SkipReason,
+    TimerKind,
+    WaitKind,
+)
 
 NULL: Final = msgspec.Raw(b"null")
 
@@ -54,12 +61,31 @@ class TriggerNode(msgspec.Struct, frozen=True):
     type: str
 
 
-class Parent(msgspec.Struct, frozen=True):
-    """The node run that started a child execution."""
+class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The node run that started a child execution; a detached one is not waited for."""
 
     execution_id: str
     node_id: str
     iteration: tuple[int, ...] = ()
+    is_detached: bool = False
+
+
+class Forked(msgspec.Struct, frozen=True):
+    """The execution that another was forked from, and the node at which."""
+
+    execution_id: str
+    node_id: str
+
+
+class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an execution must get before it starts: one of `limit` places under `key`.
+
+    `on_limit`: QUEUE waits for one, DROP is canceled when none is free.
+    """
+
+    limit: int
+    key: str = ""
+    on_limit: str = "QUEUE"
 
 
 class NodeRunRef(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,7 +97,10 @@ class NodeRunRef(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ExecutionCreated(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Always seq 1. `user_id` is the namespace; `traceparent` (W3C) spans the whole execution."""
+    """Always seq 1. `user_id` is the namespace; `traceparent` (W3C) spans the whole execution.
+
+    `depth` counts the parents above; `is_of_failure` says that a failed execution started this one.
+    """
 
     workflow_id: str
     version_id: str
@@ -81,7 +110,11 @@ class ExecutionCreated(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     trigger: TriggerNode | None = None
     parent: Parent | None = None
     retry_of: str | None = None
+    forked_from: Forked | None = None
     single_node_id: str | None = None
+    slot: Slot | None = None
+    depth: int = 0
+    is_of_failure: bool = False
     priority: int = 0
     metadata: dict[str, Any] = {}
     traceparent: str | None = None
@@ -89,6 +122,13 @@ class ExecutionCreated(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
 
 class ExecutionStarted(msgspec.Struct, frozen=True):
     """The execution was admitted."""
+
+
+class NodeStarted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An at-most-once attempt is about to call its handler: from here on its outcome may be unknown."""
+
+    worker_id: str
+    delivery: str = ""  # tells one delivery of the task from the next
 
 
 class NodeSucceeded(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -127,10 +167,141 @@ class NodesSkipped(msgspec.Struct, frozen=True):
     reason: SkipReason
 
 
-class TimerFired(msgspec.Struct, frozen=True):
-    """A durable timer came due. `timer`: RETRY or EXECUTION_TIMEOUT."""
+class Wait(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a node run is suspended on.
 
-    timer: str
+    At `due_at` the wait ends, for TIMER as wanted, else because it took too long; at `check_at` the
+    handler looks at it in between. `state` comes back to the handler at the end.
+    """
+
+    kind: WaitKind
+    due_at: datetime | None = None
+    check_at: datetime | None = None
+    signal: str | None = None
+    interaction_id: str | None = None
+    child_execution_id: str | None = None
+    state: MaybeRaw = UNSET
+
+
+class NodeWaiting(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An attempt ended in a wait: nothing of it stays in memory, and no worker is held."""
+
+    wait: Wait
+    tries: int = 0
+    timing: Timing | None = None
+    worker_id: str | None = None
+    usage: Usage | None = None
+    logs: MaybeRaw = UNSET
+
+
+class LoopRules(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How a loop runs, its parameters rendered."""
+
+    batch_size: int = 1
+    max_parallel: int = 1
+    on_item_error: ItemError = ItemError.STOP
+    collect: bool = True
+
+
+class LoopStarted(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A loop begins: over `items` (a list), `total` iterations of it; or on a condition, without both."""
+
+    items: MaybeRaw = UNSET
+    total: int | None = None
+    rules: LoopRules = LoopRules()
+    timing: Timing | None = None
+    worker_id: str | None = None
+
+
+class LoopContinued(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The condition of a loop holds: one more iteration."""
+
+    timing: Timing | None = None
+    worker_id: str | None = None
+
+
+class IterationFinished(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What an iteration gave, where a mapping had to be evaluated; a failing one fails the iteration.
+
+    The event's iteration path is that of the iteration, its node the loop.
+    """
+
+    value: MaybeRaw = UNSET
+    failure: Failure | None = None
+
+
+class CheckpointSaved(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A finished call inside a node run: later attempts find its value and do not repeat it."""
+
+    key: str
+    value: msgspec.Raw = NULL
+    usage: Usage | None = None
+
+
+class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A signal, a resume, or an answer to an interaction.
+
+    The event names the node run whose wait it ends; without one, it is kept for the first wait of its
+    `name`.
+    """
+
+    signal_id: str
+    name: str | None = None
+    interaction_id: str | None = None
+    data: msgspec.Raw = NULL
+    port: str | None = None
+    by: By
+
+
+class ChildFinished(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A child that a node run waited for is over."""
+
+    child_execution_id: str
+    status: ExecutionStatus
+    output: MaybeRaw = UNSET
+    failure: Failure | None = None
+
+
+class TimerFired(msgspec.Struct, frozen=True):
+    """A durable timer came due."""
+
+    timer: TimerKind
+
+
+class ExecutionPaused(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Nothing more is dispatched until it is resumed."""
+
+    by: By
+    reason: str | None = None
+
+
+class ExecutionResumed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was held back is dispatched."""
+
+    by: By
+    reason: str | None = None
+
+
+class CarriedRun(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What one node run of another execution gives to this one.
+
+    With `ports` it does not run: it stands as it ended there. `loop` holds the beginning of a loop
+    whose finished iterations are carried, `checkpoints` what an attempt need not repeat, `input` what
+    a forked node gets in place of its own.
+    """
+
+    node_id: str
+    iteration: tuple[int, ...] = ()
+    ports: dict[str, msgspec.Raw] | None = None
+    loop: LoopStarted | None = None
+    checkpoints: dict[str, msgspec.Raw] = {}
+    input: MaybeRaw = UNSET
+
+
+class OutputsCarried(msgspec.Struct, frozen=True):
+    """What a retry, a fork or the execution of a single node takes over; before the start."""
+
+    node_runs: tuple[CarriedRun, ...]
 
 
 class ExecutionSucceeded(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -159,11 +330,22 @@ class ExecutionCanceled(msgspec.Struct, frozen=True, omit_defaults=True):
 
 EventData = (
     ExecutionCreated
+    | OutputsCarried
     | ExecutionStarted
+    | NodeStarted
     | NodeSucceeded
     | NodeFailed
     | NodesSkipped
+    | NodeWaiting
+    | LoopStarted
+    | LoopContinued
+    | IterationFinished
+    | CheckpointSaved
     | TimerFired
+    | SignalReceived
+    | ChildFinished
+    | ExecutionPaused
+    | ExecutionResumed
     | ExecutionSucceeded
     | ExecutionFailed
     | ExecutionCanceled
@@ -171,11 +353,22 @@ EventData = (
 
 DATA_OF: Final[dict[str, type[EventData]]] = {
     "execution_created": ExecutionCreated,
+    "outputs_carried": OutputsCarried,
     "execution_started": ExecutionStarted,
+    "node_started": NodeStarted,
     "node_succeeded": NodeSucceeded,
     "node_failed": NodeFailed,
     "nodes_skipped": NodesSkipped,
+    "node_waiting": NodeWaiting,
+    "loop_started": LoopStarted,
+    "loop_continued": LoopContinued,
+    "iteration_finished": IterationFinished,
+    "checkpoint_saved": CheckpointSaved,
     "timer_fired": TimerFired,
+    "signal_received": SignalReceived,
+    "child_finished": ChildFinished,
+    "execution_paused": ExecutionPaused,
+    "execution_resumed": ExecutionResumed,
     "execution_succeeded": ExecutionSucceeded,
     "execution_failed": ExecutionFailed,
     "execution_canceled": ExecutionCanceled,

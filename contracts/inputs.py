@@ -16,7 +16,7 @@ from contracts.expressions.errors import ExpressionError, MappingError
 from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
 from contracts.history import MaybeRaw
-from contracts.messages import Delivered, Task, TaskExecution, TaskNode, Upstream
+from contracts.messages import Delivered, LoopScope, Task, TaskExecution, TaskNode, Upstream
 
 MAIN: Final = "main"
 
@@ -118,10 +118,15 @@ class Scope(Mapping[str, Any]):
         return value
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in _COMMON if name != "trigger" or self._task.trigger is not UNSET)
+        return (name for name in _COMMON if self._has(name))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def _has(self, name: str) -> bool:
+        if name == "trigger":
+            return self._task.trigger is not UNSET
+        return name != "loop" or self._task.loop is not None
 
     def _make(self, name: str) -> Any:
         match name:
@@ -137,11 +142,13 @@ class Scope(Mapping[str, Any]):
                 return _execution(self._execution)
             case "now":
                 return self._task.now
+            case "loop" if self._task.loop is not None:
+                return _loop(self._task.loop)
             case _:
                 raise KeyError(name)
 
 
-_COMMON: Final = ("nodes", "trigger", "static", "workflow", "execution", "now")
+_COMMON: Final = ("nodes", "trigger", "static", "workflow", "execution", "now", "loop")
 
 
 class Named(Mapping[str, Any]):
@@ -201,6 +208,18 @@ def _upstream(upstream: Upstream) -> dict[str, Any]:
         seen["output"] = ports[upstream.output]
     if upstream.error is not UNSET:
         seen["error"] = _decode(upstream.error)
+    return seen
+
+
+def _loop(loop: LoopScope) -> dict[str, Any]:
+    """Return what stands under `loop`; `count` is null for a loop on a condition."""
+    seen: dict[str, Any] = {"index": loop.index, "count": loop.count}
+    for name in ("item", "items", "previous"):
+        value: MaybeRaw = getattr(loop, name)
+        if value is not UNSET:
+            seen[name] = _decode(value)
+    if loop.parent is not None:
+        seen["parent"] = _loop(loop.parent)
     return seen
 
 

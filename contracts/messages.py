@@ -12,11 +12,18 @@ import msgspec
 from msgspec import UNSET
 
 from contracts.failures import Failure
-from contracts.history import By, ExecutionCreated, MaybeRaw, Usage
+from contracts.history import (
+    NULL,
+    By,
+    ExecutionCreated,
+    LoopRules,
+    MaybeRaw,
+    Usage,
+)
 from contracts.ids import Iteration
 from contracts.model import Delivery
 from contracts.specs import NodeSpec
-from contracts.statuses import ExecutionStatus, Mode, NodeRunStatus
+from contracts.statuses import ExecutionStatus, Mode, NodeRunStatus, WaitKind
 
 
 class Delivered(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,6 +64,7 @@ class TaskNode(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     workflow_version: int | None = None
     timezone: str = "UTC"
     static: dict[str, Any] | None = None
+    wired: tuple[str, ...] = ()  # ports with a connection, of nodes whose waits can end in vain
 
 
 class TaskExecution(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -71,8 +79,42 @@ class TaskExecution(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     traceparent: str | None = None
 
 
+class LoopScope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What `loop` is to expressions inside a body: one of `item` and `items`, or neither on a condition."""
+
+    index: int
+    item: MaybeRaw = UNSET
+    items: MaybeRaw = UNSET
+    count: int | None = None
+    previous: MaybeRaw = UNSET
+    parent: "LoopScope | None" = None
+
+
+class Resumed(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Why a node run that waited goes on, with the `state` that its handler saved.
+
+    `by` is the wait's own timer (WAIT, CHECK or DUE), else SIGNAL or INTERACTION: something came, or
+    somebody ended it early (RESUME). `interaction_id` is the question that it waited for, if any.
+    """
+
+    by: str
+    at: datetime
+    waited_since: datetime
+    state: MaybeRaw = UNSET
+    signal: str | None = None
+    interaction_id: str | None = None
+    data: msgspec.Raw = NULL
+    port: str | None = None
+    answered_by: By | None = None
+
+
 class Task(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A request for one attempt. `token` must come back with the result, or the result is refused."""
+    """A request for one attempt. `token` must come back with the result, or the result is refused.
+
+    `loop` is the scope of the body that the node is in. A loop gets the scope of its next iteration too,
+    which its condition sees: `next_loop`; `is_asked` once it iterates, and says whether it goes on.
+    `checkpoints` are the finished calls of earlier attempts.
+    """
 
     v: int = 1
     execution: msgspec.Raw  # TaskExecution
@@ -84,10 +126,69 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     deliveries: tuple[Delivered, ...] = ()
     nodes: dict[str, Upstream] = {}
     trigger: MaybeRaw = UNSET  # only for roots and for expressions that name it
+    loop: LoopScope | None = None
+    next_loop: LoopScope | None = None
+    is_asked: bool = False
+    resumed: Resumed | None = None
+    checkpoints: dict[str, msgspec.Raw] = {}
+
+
+class ChildOrder(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A child to start: of a workflow by id, or by a name that only one has. A detached one is not waited for."""
+
+    workflow: str
+    input: msgspec.Raw = NULL
+    is_detached: bool = False
+
+
+class InteractionOrder(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A question to people. `fields` and `choices` are JSON; `approvers` empty: whoever may execute."""
+
+    kind: str
+    title: str
+    message: str = ""
+    fields: MaybeRaw = UNSET
+    choices: MaybeRaw = UNSET
+    value: MaybeRaw = UNSET
+    editable: bool = False
+    approvers: tuple[str, ...] = ()
+    approvals_required: int = 1
+    rejections_required: int = 1
+    channel: str = "APP"
+    priority: str = "normal"
+
+
+class WaitOrder(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How an attempt wants to wait; instants by the worker's clock only where the node named them.
+
+    `seconds` and `check_seconds` count from the commit by the database's clock. `interaction` opens a
+    new one, `interaction_id` goes on waiting for one that is open.
+    """
+
+    kind: WaitKind
+    due_at: datetime | None = None
+    seconds: float | None = None
+    check_seconds: float | None = None
+    signal: str | None = None
+    interaction: InteractionOrder | None = None
+    interaction_id: str | None = None
+    child: ChildOrder | None = None
+    state: MaybeRaw = UNSET
+
+
+class LoopOrder(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What the handler of a loop answers: over `items` (a list), or whether one more iteration follows."""
+
+    items: MaybeRaw = UNSET
+    goes_on: bool = True
+    rules: LoopRules = LoopRules()
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="result"):
-    """The end of one attempt: outputs per port, or a failure. Instants by the worker's clock."""
+    """The end of one attempt: outputs per port, a failure, a wait, or the order of a loop.
+
+    Instants by the worker's clock.
+    """
 
     execution_id: str
     node_id: str
@@ -99,8 +200,42 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=
     finished_at: str
     ports: dict[str, msgspec.Raw] | None = None
     failure: Failure | None = None
+    wait: WaitOrder | None = None
+    loop: LoopOrder | None = None
     usage: Usage | None = None
     logs: MaybeRaw = UNSET
+
+
+class Starting(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="starting"):
+    """A worker asks whether it may call the handler of an at-most-once attempt.
+
+    The answer, a CommandAnswer without code, comes to `reply_to` after the commit. `delivery` is drawn
+    anew for each delivery of the task.
+    """
+
+    execution_id: str
+    node_id: str
+    iteration: Iteration = ()
+    attempt: int
+    token: str
+    worker_id: str
+    delivery: str
+    reply_to: str | None = None
+
+
+class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="checkpoint"):
+    """A worker saves a finished call of an attempt; the answer comes to `reply_to` after the commit."""
+
+    execution_id: str
+    node_id: str
+    iteration: Iteration = ()
+    attempt: int
+    token: str
+    worker_id: str
+    key: str
+    value: msgspec.Raw = NULL
+    usage: Usage | None = None
+    reply_to: str | None = None
 
 
 class UnreadableTask(
@@ -115,7 +250,7 @@ class UnreadableTask(
     headers: dict[str, str] = {}
 
 
-Report = Result | UnreadableTask
+Report = Result | Starting | Checkpoint | UnreadableTask
 """What workers may say on the inbox."""
 
 
@@ -152,8 +287,77 @@ class CancelExecution(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     reply_to: str | None = None
 
 
-Command = StartExecution | CancelExecution
-"""What the gateway may ask on the inbox."""
+class PauseExecution(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="pause"):
+    """Dispatch nothing more. Answered like CancelExecution."""
+
+    execution_id: str
+    by: By
+    reason: str | None = None
+    reply_to: str | None = None
+
+
+class UnpauseExecution(
+    msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="unpause"
+):
+    """End a pause. Answered like CancelExecution."""
+
+    execution_id: str
+    by: By
+    reason: str | None = None
+    reply_to: str | None = None
+
+
+class SendSignal(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="signal"):
+    """A named signal, applied once per `signal_id`; kept if nothing waits for it yet."""
+
+    execution_id: str
+    signal_id: str
+    name: str
+    data: msgspec.Raw = NULL
+    by: By
+    reply_to: str | None = None
+
+
+class EndWait(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="end_wait"):
+    """End the one wait that fits what is given: of an interaction, a node run or a signal; else of all.
+
+    An answer to an interaction names it, with the `port` it is answered on if the node has several.
+    """
+
+    execution_id: str
+    signal_id: str
+    interaction_id: str | None = None
+    node_id: str | None = None
+    iteration: Iteration | None = None
+    signal: str | None = None
+    data: msgspec.Raw = NULL
+    port: str | None = None
+    by: By
+    reply_to: str | None = None
+
+
+class EndChild(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="child_ended"):
+    """Tells the parent `execution_id` that a child it waits for is over."""
+
+    execution_id: str
+    node_id: str
+    iteration: Iteration = ()
+    child_execution_id: str
+    status: ExecutionStatus
+    output: MaybeRaw = UNSET
+    failure: Failure | None = None
+
+
+Command = (
+    StartExecution
+    | CancelExecution
+    | PauseExecution
+    | UnpauseExecution
+    | SendSignal
+    | EndWait
+    | EndChild
+)
+"""What gateway and schedulers may ask on the inbox."""
 
 
 class CommandAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

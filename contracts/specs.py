@@ -14,6 +14,9 @@ from contracts.model import ConnectionKind, Delivery
 ERROR_PORT: Final = "error"
 """An output port of every node type."""
 
+TIMEOUT_PORT: Final = "timeout"
+"""Where a wait goes on that ended in vain; unwired, it is a failure."""
+
 ParameterKind = Literal["template", "expr", "literal"]
 
 

@@ -48,6 +48,33 @@ class SkipReason(StrEnum):
     OTHER_TRIGGER = "OTHER_TRIGGER"  # a trigger that did not start this execution
 
 
+class WaitKind(StrEnum):
+    """What a suspended node run waits for."""
+
+    TIMER = "TIMER"  # an instant
+    SIGNAL = "SIGNAL"
+    INTERACTION = "INTERACTION"  # the answer of a person
+    CHILD = "CHILD"  # the end of a child execution
+
+
+class TimerKind(StrEnum):
+    """What a durable timer is for."""
+
+    WAIT = "WAIT"  # the instant that a node run waits for
+    CHECK = "CHECK"  # a look in between: the handler decides anew
+    DUE = "DUE"  # the end of a wait for something else
+    RETRY = "RETRY"
+    EXECUTION_TIMEOUT = "EXECUTION_TIMEOUT"
+
+
+class ItemError(StrEnum):
+    """What a failed iteration does to its loop."""
+
+    STOP = "STOP"  # the loop fails with it
+    NULL = "NULL"  # null stands in the results
+    DROP = "DROP"  # nothing stands in the results
+
+
 class Mode(StrEnum):
     """Why an execution exists."""
 
@@ -101,6 +128,7 @@ NODE_RUN_MOVES: Final[dict[NodeRunStatus, frozenset[NodeRunStatus]]] = {
     ),
     NodeRunStatus.WAITING: frozenset(
         (
+            NodeRunStatus.PENDING,  # a retry pause, after a child that failed
             NodeRunStatus.RUNNING,
             NodeRunStatus.SUCCESS,
             NodeRunStatus.ERROR,

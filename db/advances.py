@@ -45,12 +45,70 @@ class TimerRow(NamedTuple):
     due_at: datetime
 
 
+class ChildRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that the commit of another one, `by`, creates; `created` is the data of its first event."""
+
+    by: str
+    id: str
+    user_id: str
+    workflow_id: str
+    version_id: str
+    mode: str
+    priority: int
+    concurrency_key: str | None
+    parent_execution_id: str | None
+    parent_node_id: str | None
+    parent_waits: str | None
+    at: datetime
+    created: msgspec.Raw
+
+
+class InteractionRow(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A question to people that a commit opens; values of users are JSON."""
+
+    id: str
+    user_id: str
+    execution_id: str
+    workflow_id: str
+    node_id: str
+    iteration: tuple[int, ...]
+    kind: str
+    title: str
+    message: str
+    fields: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    choices: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    editable: bool
+    approvers: tuple[str, ...]
+    approvals_required: int
+    rejections_required: int
+    channel: str
+    priority: str
+    status: str
+    due_at: datetime | None = None
+    closed_at: datetime | None = None
+    at: datetime
+
+
+class ClosingRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A question that the commit of `by` closes, with the answer if nobody has noted one."""
+
+    by: str
+    id: str
+    status: str
+    at: datetime
+    answer: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 class Advance(msgspec.Struct, frozen=True):
     """What one decision, or several in a row, adds to an execution at version `was`.
 
     Its events carry the seqs `was + 1` to `now`; without any it changes timers alone, and wins while the version is still the
     same. `started_at`, `finished_at` and `failure` (JSON) stay as they are when None. A timer that is both set and cleared is
     set: one too many is noticed when it fires, a lost one never. A terminal execution keeps none, whatever is said here.
+    `children` are created with it, `released` are children whose end it has taken,
+    `given_up` those whose end it will not wait for.
+    `opened` and `closed` are questions to people.
     """
 
     execution_id: str
@@ -63,6 +121,12 @@ class Advance(msgspec.Struct, frozen=True):
     events: Sequence[EventRow] = ()
     timers: Sequence[TimerRow] = ()
     cleared: Sequence[str] = ()
+    paused: bool = False
+    children: Sequence[ChildRow] = ()
+    released: Sequence[str] = ()
+    given_up: Sequence[str] = ()
+    opened: Sequence[InteractionRow] = ()
+    closed: Sequence[ClosingRow] = ()
 
     @property
     def is_terminal(self) -> bool:
@@ -224,7 +288,7 @@ async def abandoned(store: Store, partitions: Sequence[int], limit: int) -> tupl
     return tuple(str(row["id"]) for row in rows)
 
 
-def columns(batch: Iterable[Advance]) -> list[Sequence[object]]:
+def columns(batch: Iterable[Advance]) -> list[Sequence[object] | str]:
     """Return the arguments of `commit_batch`: one array per column, executions in the order of their ids."""
     ordered = sorted(batch, key=lambda advance: advance.execution_id)
     alive = [advance for advance in ordered if not advance.is_terminal]
@@ -270,6 +334,22 @@ def columns(batch: Iterable[Advance]) -> list[Sequence[object]]:
             width=2,
         ),
         [advance.execution_id for advance in ordered if advance.is_terminal],
+        [advance.execution_id for advance in ordered if advance.paused],
+        _json([child for advance in ordered for child in advance.children]),
+        *_transposed(
+            [
+                (advance.execution_id, child, parent_waits)
+                for advance in ordered
+                for parent_waits, children in (
+                    (None, advance.released),
+                    ("NO_MORE", advance.given_up),
+                )
+                for child in children
+            ],
+            width=3,
+        ),
+        _json([question for advance in ordered for question in advance.opened]),
+        _json([closing for advance in ordered for closing in advance.closed]),
     ]
 
 
@@ -293,6 +373,11 @@ def _is_sound(advance: Advance) -> bool:
 
 def _transposed(rows: list[tuple[object, ...]], *, width: int) -> Sequence[Sequence[object]]:
     return list(zip(*rows, strict=True)) if rows else [()] * width
+
+
+def _json(rows: Sequence[msgspec.Struct]) -> str:
+    """Return rare rows as one argument: most commits have none."""
+    return msgspec.json.encode(rows).decode() if rows else "[]"
 
 
 def _array(iteration: Sequence[int] | None) -> str | None:

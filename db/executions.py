@@ -11,7 +11,7 @@ from contracts.history import ExecutionCreated
 from contracts.statuses import Mode
 from db import queries
 from db.pages import Page, page_of
-from db.store import Row, Store
+from db.store import Row, Session, Store
 
 IDEMPOTENCY_SECONDS: Final = 24 * 3600
 """How long a key stands for the execution that it started."""
@@ -91,7 +91,7 @@ class HistoryRow(msgspec.Struct, frozen=True):
     data: bytes
 
 
-async def create(store: Store, batch: Sequence[NewExecution]) -> frozenset[str]:
+async def create(store: Store | Session, batch: Sequence[NewExecution]) -> frozenset[str]:
     """Create executions with their first event, all in one statement, and return the ids of those that are new.
 
     Left out are ids that exist already and idempotency keys that were used in the last 24 hours, here or before.
@@ -183,6 +183,8 @@ def _columns(execution: NewExecution) -> tuple[object, ...]:
         route,
         key,
         execution.request_hash,
+        execution.created.slot.key if execution.created.slot else None,
+        execution.created.forked_from.execution_id if execution.created.forked_from else None,
     )
 
 

@@ -1,20 +1,26 @@
 """Documents as users send them: read in any spelling, validated, and refused with all that is wrong."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
 from contracts.document import Reading, read_document
+from contracts.expressions.errors import ExpressionError
 from contracts.expressions.regex import Regex
+from contracts.history import Slot
 from contracts.manifest import Manifest, manifest
 from contracts.model import Document
-from contracts.problems import Problem
+from contracts.problems import Problem, pointer
+from contracts.schedules import Calendar
+from contracts.slots import slot_of
 from contracts.specs import Catalogue
 from contracts.validation import examine, validate
+from contracts.webhooks import CHANCE_BYTES, keep_paths, make_paths
 from gateway.catalogue import CatalogueCache
 from gateway.input_schemas import InputSchemas
-from gateway.problems import invalid_document
+from gateway.problems import ErrorEntry, invalid_document, invalid_request
 from gateway.settings import GatewayLimits
 
 Read = Callable[[Any, Catalogue], Reading]
@@ -48,11 +54,17 @@ class Documents:
     """Reads and validates documents against the node types there are."""
 
     def __init__(
-        self, catalogue: CatalogueCache, regex: Regex, schemas: InputSchemas, limits: GatewayLimits
+        self,
+        catalogue: CatalogueCache,
+        regex: Regex,
+        schemas: InputSchemas,
+        calendar: Calendar,
+        limits: GatewayLimits,
     ) -> None:
         self._catalogue = catalogue
         self._regex = regex
         self._schemas = schemas
+        self._calendar = calendar
         self._limits = limits
 
     async def check(self, sent: Any) -> Checked:
@@ -62,18 +74,35 @@ class Documents:
         needed = None if document is None else manifest(document, catalogue)
         return Checked(document=document, problems=examined.problems, manifest=needed)
 
-    async def savable(self, sent: Any) -> tuple[Document, tuple[Problem, ...]]:
-        """Return the normalised form, and what hinders publishing it. Raises Refused if it cannot be saved."""
+    async def savable(
+        self, sent: Any, *, before: Document | None = None
+    ) -> tuple[Document, tuple[Problem, ...]]:
+        """Return what is stored, and what hinders publishing it. Raises Refused if it cannot be saved.
+
+        That is the normalised form, and what is made up where it says nothing: the paths of webhooks, which
+        stay those of the draft `before`.
+        """
         reading, catalogue = await self._read(sent, self._read_only)
         if reading.document is None:
             raise invalid_document(errors_of(reading.problems))
-        return reading.document, errors_of(self._validate(reading.document, catalogue))
+        kept = reading.document if before is None else keep_paths(reading.document, before)
+        document = make_paths(kept, os.urandom(CHANCE_BYTES))
+        return document, errors_of(self._validate(document, catalogue))
 
     async def check_stored(self, document: Document) -> None:
         """Raise Refused unless a stored document can be published and executed."""
         errors = errors_of(self._validate(document, await self._catalogue.refreshed()))
         if errors:
             raise invalid_document(errors)
+
+    def slot(self, document: Document, value: msgspec.Raw) -> Slot | None:
+        """Return the slot that an execution with this input needs. Raises Refused if its key cannot be evaluated."""
+        try:
+            return slot_of(document.settings, value, self._regex)
+        except ExpressionError as error:
+            message = f"The key of settings.concurrency: {error}"
+            entry = ErrorEntry(pointer("input"), "invalid_value", message)
+            raise invalid_request(entry) from error
 
     async def _read(self, sent: Any, read: Read) -> tuple[Reading, Catalogue]:
         """Read a document; an unknown node type may have been announced just now."""
@@ -93,6 +122,7 @@ class Documents:
             catalogue,
             regex=self._regex,
             credentials=CREDENTIALS,
+            cron_fault=self._calendar.fault,
             schema_fault=self._schemas.judge(),
             limits=self._limits.documents,
             expression_limits=self._limits.expressions,
@@ -104,6 +134,7 @@ class Documents:
             catalogue,
             regex=self._regex,
             credentials=CREDENTIALS,
+            cron_fault=self._calendar.fault,
             schema_fault=self._schemas.judge(),
             limits=self._limits.documents,
             expression_limits=self._limits.expressions,

@@ -36,7 +36,9 @@ from gateway.workflows import new_id
 REFERENCE: Final = "$payload"
 """The lone key of a payload reference, which only the engine makes."""
 
-_REPLAYED: Final = (b"idempotent-replayed", b"true")
+REPLAYED: Final = (b"idempotent-replayed", b"true")
+"""Says that an answer is that to an earlier request with the same key."""
+
 _LONGEST_KEY: Final = 255
 
 
@@ -67,9 +69,9 @@ async def execute_workflow(gateway: Gateway, call: Call[WaitQuery, ExecuteBody])
         return answer
     if call.query.wait:  # it went on while we waited
         row = await read_row(gateway.store, call.user_id, new.id)
-        return created((await folded(gateway, row)).view, _location(new.id), status=202)
+        return created((await folded(gateway, row)).view, location_of(new.id), status=202)
     state = fold.create(version.plan, new.id, Event(1, new.at, new.created))
-    return created(execution_of(state, version=version.number), _location(new.id), status=202)
+    return created(execution_of(state, version=version.number), location_of(new.id), status=202)
 
 
 async def _version(
@@ -113,7 +115,8 @@ def _new_execution(
     body, document = call.body, version.document
     _check_metadata(body.metadata, gateway.settings.limits.metadata_bytes)
     priority = document.settings.priority if body.priority is None else body.priority
-    key = _idempotency_key(call)
+    key = idempotency_key(call, "Idempotency-Key")
+    value = _input(body)
     return NewExecution(
         id=new_id(),
         user_id=call.user_id,
@@ -127,8 +130,9 @@ def _new_execution(
             version_id=version.id,
             user_id=call.user_id,
             mode=Mode.MANUAL,
-            input=_input(body),
+            input=value,
             trigger=_trigger(document, body.trigger_node_id),
+            slot=gateway.documents.slot(document, value),
             priority=priority,
             metadata=body.metadata,
             traceparent=call.trace.traceparent,
@@ -229,27 +233,37 @@ async def _replayed(
     gateway: Gateway, call: Call[WaitQuery, ExecuteBody], new: NewExecution
 ) -> Answer:
     """Answer a repeated request with the execution that the first one started."""
-    assert new.idempotency is not None, "a fresh id is never taken"
-    first = await db.idempotency.find(gateway.store, call.user_id, *new.idempotency)
-    if first is None or first.resource_id is None:
-        raise Refused("idempotency_in_progress", "Repeat the request in a moment.", retry_after=1)
-    if first.request_hash != new.request_hash:
+    execution_id, request_hash = await started_before(gateway, new)
+    if request_hash != new.request_hash:
         raise Refused(
             "idempotency_key_reused", "This key came with another body before. Use a new key."
         )
-    call.facts["execution_id"] = first.resource_id
-    row = await read_row(gateway.store, call.user_id, first.resource_id)
+    call.facts["execution_id"] = execution_id
+    row = await read_row(gateway.store, call.user_id, execution_id)
     if call.query.wait and (over := await ended(gateway, row, call.query.wait)):
-        return ok((await folded(gateway, over)).view, headers=(_REPLAYED,))
+        return ok((await folded(gateway, over)).view, headers=(REPLAYED,))
     view = (await folded(gateway, row)).view
-    return created(view, _location(row.id), status=202, headers=(_REPLAYED,))
+    return created(view, location_of(row.id), status=202, headers=(REPLAYED,))
 
 
-def _idempotency_key(call: Call[Any, Any]) -> str | None:
-    key = call.header(b"idempotency-key")
-    if key is not None and not (1 <= len(key) <= _LONGEST_KEY and key.isprintable()):
-        raise Refused("malformed_request", "Idempotency-Key has 1 to 255 printable characters.")
-    return key
+async def started_before(gateway: Gateway, new: NewExecution) -> tuple[str, bytes]:
+    """Return the execution that was started under the key of `new`, and the hash of its request."""
+    assert new.idempotency is not None, "a fresh id is never taken"
+    first = await db.idempotency.find(gateway.store, new.user_id, *new.idempotency)
+    if first is None or first.resource_id is None:
+        raise Refused("idempotency_in_progress", "Repeat the request in a moment.", retry_after=1)
+    return first.resource_id, first.request_hash
+
+
+def idempotency_key(call: Call[Any, Any], *headers: str) -> str | None:
+    """Return the key in the first of these headers that is there, or None. Raises Refused."""
+    for name in headers:
+        key = call.header(name.lower().encode())
+        if key is not None and not (1 <= len(key) <= _LONGEST_KEY and key.isprintable()):
+            raise Refused("malformed_request", f"{name} has 1 to 255 printable characters.")
+        if key is not None:
+            return key
+    return None
 
 
 def _route(call: Call[Any, Any]) -> str:
@@ -260,5 +274,6 @@ def _hash(body: ExecuteBody) -> bytes:
     return hashlib.sha256(msgspec.json.encode(body, order="deterministic")).digest()
 
 
-def _location(execution_id: str) -> str:
+def location_of(execution_id: str) -> str:
+    """Return the path of an execution."""
     return f"/v1/executions/{execution_id}"

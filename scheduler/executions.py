@@ -21,6 +21,7 @@ from contracts.specs import Catalogue
 from db import advances, node_types, versions
 from db.advances import StoredExecution
 from db.store import Store
+from scheduler.core.decision import Target
 from scheduler.core.tasks import task_execution
 
 log: Final = structlog.get_logger()
@@ -29,13 +30,14 @@ _decode_created: Final = msgspec.json.Decoder(ExecutionCreated).decode
 
 
 class Live:
-    """An execution in memory: its plan and its state."""
+    """An execution in memory: its plan and its state, and what to start if it fails."""
 
-    __slots__ = ("_task_execution", "plan", "state")
+    __slots__ = ("_task_execution", "failure_target", "plan", "state")
 
     def __init__(self, plan: Plan, state: ExecutionState) -> None:
         self.plan = plan
         self.state = state
+        self.failure_target: Target | None = None
         self._task_execution: msgspec.Raw | None = None
 
     @property

@@ -11,8 +11,35 @@ import structlog
 from bus.message import Message
 from contracts import messages, subjects
 from contracts.failures import Failure, FailureKind
-from contracts.messages import CancelExecution, Result, StartExecution, UnreadableTask
-from scheduler.core.decision import Admitted, AttemptLost, CancelAsked, Reported
+from contracts.messages import (
+    CancelExecution,
+    Checkpoint,
+    Command,
+    EndChild,
+    EndWait,
+    PauseExecution,
+    Report,
+    Result,
+    SendSignal,
+    StartExecution,
+    Starting,
+    UnpauseExecution,
+    UnreadableTask,
+)
+from scheduler.core.decision import (
+    Admitted,
+    AttemptLost,
+    CallFinished,
+    CancelAsked,
+    ChildEnded,
+    EndWaitAsked,
+    HandlerStarts,
+    Input,
+    PauseAsked,
+    Reported,
+    SignalSent,
+    UnpauseAsked,
+)
 from scheduler.dead_letters import Letters, letter_of, letter_of_task
 from scheduler.entries import Entry
 from scheduler.intake import Intake
@@ -42,31 +69,33 @@ class Inbox:
             source = "RESULT" if is_result else "COMMAND"
             self._letters.add(letter_of(message, source, "UNREADABLE", str(error)), message)
 
-    async def _report(self, message: Message, report: Result | UnreadableTask) -> None:
-        match report:
-            case Result():
-                await self._result(message, report)
-            case UnreadableTask():
-                self._unreadable(message, report)
-            case _:
-                assert_never(report)
-
-    async def _result(self, message: Message, result: Result) -> None:
-        key = (result.node_id, result.iteration)
-        if not self._tokens.fits(result.token, result.execution_id, key, result.attempt):
-            self.refused += 1
-            log.warning(
-                "result_refused",
-                reason="token",
-                execution_id=result.execution_id,
-                node_id=result.node_id,
-                subject=message.subject,
-            )
-            await message.ack()
+    async def _report(self, message: Message, report: Report) -> None:
+        if isinstance(report, UnreadableTask):
+            self._unreadable(message, report)
             return
-        self._intake.put(
-            Entry(execution_id=result.execution_id, given=Reported(result), message=message)
+        key = (report.node_id, report.iteration)
+        if not self._tokens.fits(report.token, report.execution_id, key, report.attempt):
+            await self._refuse(message, report)
+            return
+        reply_to = None if isinstance(report, Result) else report.reply_to
+        self._put(message, report.execution_id, _reported(report), reply_to)
+
+    async def _refuse(self, message: Message, report: Result | Starting | Checkpoint) -> None:
+        self.refused += 1
+        log.warning(
+            "result_refused",
+            reason="token",
+            execution_id=report.execution_id,
+            node_id=report.node_id,
+            subject=message.subject,
         )
+        await message.ack()
+
+    def _put(
+        self, message: Message, execution_id: str, given: Input, reply_to: str | None = None
+    ) -> None:
+        entry = Entry(execution_id=execution_id, given=given, message=message, reply_to=reply_to)
+        self._intake.put(entry)
 
     def _unreadable(self, message: Message, report: UnreadableTask) -> None:
         """Keep the task as a dead letter, and fail the attempt that its subject names.
@@ -89,23 +118,85 @@ class Inbox:
         lost = AttemptLost(address.node_id, address.iteration, address.attempt, failure)
         self._intake.put(Entry(execution_id=address.execution_id, given=lost))
 
-    def _command(self, message: Message, command: StartExecution | CancelExecution) -> None:
-        match command:
-            case StartExecution():
-                entry = Entry(
-                    execution_id=command.execution_id,
-                    given=Admitted(),
-                    created=command.created,
-                    created_at=command.created_at,
-                    message=message,
-                )
-            case CancelExecution():
-                entry = Entry(
-                    execution_id=command.execution_id,
-                    given=CancelAsked(command.by, command.reason),
-                    message=message,
-                    reply_to=command.reply_to,
-                )
-            case _:
-                assert_never(command)
-        self._intake.put(entry)
+    def _command(self, message: Message, command: Command) -> None:
+        if isinstance(command, StartExecution):
+            entry = Entry(
+                execution_id=command.execution_id,
+                given=Admitted(),
+                created=command.created,
+                created_at=command.created_at,
+                message=message,
+            )
+            self._intake.put(entry)
+        elif isinstance(command, EndChild):
+            self._put(message, command.execution_id, child_ended(command))
+        else:
+            self._put(message, command.execution_id, _asked(command), command.reply_to)
+
+
+def _reported(report: Result | Starting | Checkpoint) -> Input:
+    """Return what a worker says of an attempt."""
+    match report:
+        case Result():
+            return Reported(report)
+        case Starting():
+            return HandlerStarts(
+                report.node_id,
+                report.iteration,
+                report.attempt,
+                report.worker_id,
+                report.delivery,
+            )
+        case Checkpoint():
+            return CallFinished(
+                report.node_id,
+                report.iteration,
+                report.attempt,
+                report.key,
+                report.value,
+                report.usage,
+            )
+        case _:
+            assert_never(report)
+
+
+def child_ended(command: EndChild) -> ChildEnded:
+    """Return how the child ended that a parent is told of."""
+    return ChildEnded(
+        node_id=command.node_id,
+        iteration=command.iteration,
+        child_execution_id=command.child_execution_id,
+        status=command.status,
+        output=command.output,
+        failure=command.failure,
+    )
+
+
+def _asked(
+    command: CancelExecution | PauseExecution | UnpauseExecution | SendSignal | EndWait,
+) -> Input:
+    """Return what somebody wants of an execution."""
+    match command:
+        case CancelExecution():
+            return CancelAsked(command.by, command.reason)
+        case PauseExecution():
+            return PauseAsked(command.by, command.reason)
+        case UnpauseExecution():
+            return UnpauseAsked(command.by, command.reason)
+        case SendSignal():
+            return SignalSent(
+                signal_id=command.signal_id, name=command.name, data=command.data, by=command.by
+            )
+        case EndWait():
+            return EndWaitAsked(
+                signal_id=command.signal_id,
+                interaction_id=command.interaction_id,
+                node_id=command.node_id,
+                iteration=command.iteration,
+                signal=command.signal,
+                data=command.data,
+                port=command.port,
+                by=command.by,
+            )
+        case _:
+            assert_never(command)

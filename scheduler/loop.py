@@ -17,35 +17,45 @@ what would be refused on a state from memory, for no compare-and-set has checked
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import msgspec
 import structlog
 from msgspec import UNSET
 
 from bus.errors import BusClosed, BusError
+from bus.message import ACK
 from bus.publisher import Ack, Outgoing, Publisher
-from contracts import history, inputs, subjects
-from contracts.execution.plan import Plan
+from bus.wire import Sendable
+from contracts import subjects
 from contracts.execution.state import ExecutionState
-from contracts.expressions.budget import DEFAULT_LIMITS
-from contracts.expressions.errors import ExpressionError, MappingError
-from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
-from contracts.history import Event, EventMessage, NodeRunRef
 from contracts.ids import RunKey
-from contracts.messages import CancelNotice, CommandAnswer, decode_task_execution, encode
-from contracts.statuses import ExecutionStatus, NodeRunStatus
-from db.advances import Advance, AdvanceSession, EventRow, TimerRow
+from contracts.messages import CancelNotice, CommandAnswer, encode
+from contracts.statuses import ExecutionStatus
+from db.advances import AdvanceSession
 from db.errors import CommitInDoubt, StoreUnavailable
+from scheduler import families
+from scheduler.assembling import Assembling
 from scheduler.core import tasks
 from scheduler.core.advance import advance
-from scheduler.core.decision import Admitted, AttemptLost, CancelAsked, Decision, Timer
+from scheduler.core.decision import (
+    AS_WISHED,
+    Admitted,
+    AttemptLost,
+    CancelAsked,
+    Decision,
+    Reported,
+    Target,
+)
 from scheduler.entries import Entry
 from scheduler.executions import Executions, Live
 from scheduler.intake import Intake
+from scheduler.pending import Pending, advance_of, creation, event_message
+from scheduler.slots import Slots
+from scheduler.targets import CALLED, ON_FAILURE, Targets
 from scheduler.tokens import Tokens
 
 log: Final = structlog.get_logger()
@@ -68,54 +78,6 @@ class Counters(msgspec.Struct):
     republished: int = 0
 
 
-class Recorded(NamedTuple):
-    """An event to commit, its data encoded once, and the node runs dispatched with it."""
-
-    event: Event
-    data: bytes
-    dispatched: tuple[RunKey, ...]
-
-
-class Pending:
-    """What one batch decided for one execution: events to commit and what follows from them."""
-
-    __slots__ = ("cleared", "entries", "events", "live", "stop", "tasks", "timers", "was")
-
-    def __init__(self, live: Live) -> None:
-        self.live = live
-        self.was = live.state.seq
-        self.entries: list[tuple[Entry, Decision]] = []
-        self.events: list[Recorded] = []
-        self.tasks: dict[RunKey, None] = {}
-        self.timers: dict[str, Timer] = {}
-        self.cleared: list[str] = []
-        self.stop = False
-
-    def add(self, entry: Entry, decision: Decision) -> None:
-        """Collect one decision; the last event of it carries what it dispatched."""
-        self.entries.append((entry, decision))
-        for position, event in enumerate(decision.events, 1):
-            last = position == len(decision.events)
-            dispatched = decision.dispatched if last else ()
-            self.events.append(Recorded(event, history.encode_data(event.data), dispatched))
-        self.tasks.update(dict.fromkeys(decision.dispatched))
-        for key in decision.cleared:
-            self.timers.pop(key, None)  # set and cleared within one batch
-        self.timers.update({timer.key: timer for timer in decision.timers})
-        self.cleared.extend(decision.cleared)
-        self.stop = self.stop or decision.stop_workers
-
-    @property
-    def must_commit(self) -> bool:
-        """Whether anything is to be stored."""
-        return bool(self.events or self.cleared)
-
-    @property
-    def refuses(self) -> bool:
-        """Whether an input changed nothing, which is true only of a state that is not behind."""
-        return any(decision.refused is not None for _, decision in self.entries)
-
-
 class Loop:
     """Advances executions, one batch after the other."""
 
@@ -126,11 +88,13 @@ class Loop:
         executions: Executions,
         session: AdvanceSession,
         publisher: Publisher,
-        publish: Callable[[str, bytes], Awaitable[None]],
+        tell: Callable[[Sequence[Sendable]], Awaitable[Mapping[int, BusError]]],
         tokens: Tokens,
         now: Callable[[], datetime],
         max_payload: Callable[[], int],
-        regex: Regex,
+        assembling: Assembling,
+        targets: Targets,
+        slots: Slots,
         bury: Callable[[Entry, Exception], None],
         purge: Callable[[str, str], None],
         stream_missing: Callable[[], None],
@@ -139,11 +103,13 @@ class Loop:
         self._executions = executions
         self._session = session
         self._publisher = publisher
-        self._publish = publish
+        self._tell = tell
         self._tokens = tokens
         self._now = now
         self._max_payload = max_payload
-        self._regex = regex
+        self._assembling = assembling
+        self._targets = targets
+        self._slots = slots
         self._bury = bury
         self._purge = purge
         self._stream_missing = stream_missing
@@ -203,6 +169,7 @@ class Loop:
     async def _advance(self, batch: Sequence[Entry]) -> Sequence[Entry]:
         """Decide and commit a batch, let follow what won, and return what must be decided again."""
         fresh = await self._load(batch)
+        await self._look_up(batch)
         decided, unknown = self.decide(batch)
         won = await self._commit(decided, fresh)
         lost = [pending for pending in decided if pending.live.state.id not in won]
@@ -217,6 +184,40 @@ class Loop:
             if entry.created is not UNSET and entry.created_at is not None:
                 await self._executions.admit(entry.execution_id, entry.created, entry.created_at)
         return await self._executions.load({entry.execution_id for entry in batch})
+
+    async def _look_up(self, batch: Sequence[Entry]) -> None:
+        """Find the workflows that decisions may start: the core reads nothing."""
+        for entry in batch:
+            live = self._executions.get(entry.execution_id)
+            if live is not None and not live.state.is_terminal:
+                await self._look_up_for(entry, live)
+
+    async def _look_up_for(self, entry: Entry, live: Live) -> None:
+        given = entry.given
+        is_success = isinstance(given, Reported) and given.result.ports is not None
+        if is_success:
+            return
+        if isinstance(given, Reported) and (wait := given.result.wait) is not None:
+            order = wait.child
+            if order is not None and given.child is None:
+                child = await self._find(live, order.workflow, order.input, CALLED)
+                entry.given = msgspec.structs.replace(given, child=child)
+        if live.plan.failure_workflow is not None:
+            told = msgspec.Raw(encode({"execution_id": live.state.id}))
+            found = await self._find(live, live.plan.failure_workflow, told, ON_FAILURE)
+            if isinstance(found, Failure):
+                log.warning(
+                    "failure_workflow_missing", execution_id=live.state.id, reason=found.message
+                )
+            live.failure_target = found if isinstance(found, Target) else None
+
+    async def _find(
+        self, live: Live, named: str, value: msgspec.Raw, where: str
+    ) -> Target | Failure:
+        user_id = live.state.created.user_id
+        return await self._targets.find(
+            named, of=live.plan, user_id=user_id, value=value, at=self._now(), where=where
+        )
 
     def decide(self, batch: Sequence[Entry]) -> tuple[list[Pending], list[Entry]]:
         """Let the core decide every entry; return what it decided, and entries without execution."""
@@ -241,7 +242,13 @@ class Loop:
         # Instants of one history never run backwards, whatever the clocks of two schedulers say.
         at = max(at, live.state.updated_at)
         decision = advance(
-            live.plan, live.state, given or Admitted(), at=at, input_of=self._input_of
+            live.plan,
+            live.state,
+            given or Admitted(),
+            at=at,
+            input_of=self._assembling.input_of,
+            result_of=self._assembling.result_of,
+            failure_target=live.failure_target,
         )
         if decision.refused is None:
             return decision
@@ -282,9 +289,11 @@ class Loop:
             for key in pending.tasks
             if (message := self._task(pending.live, key)) is not None
         ]
+        outgoing += [message for pending in winners for message in kin(pending)]
         sending = asyncio.ensure_future(self._publisher.publish_all(outgoing))
+        await self._say([message for pending in winners for message in self._told(pending)])
         for pending in winners:
-            await self._tell(pending)
+            self._leave(pending)
         finishing = self._finish(sending, winners, unknown)
         self._following = asyncio.create_task(finishing, name="acknowledge")
 
@@ -305,7 +314,7 @@ class Loop:
     def _task(self, live: Live, key: RunKey) -> Outgoing | None:
         """Return the message of a node run's task, or let the attempt fail if it is too large."""
         run = live.state.runs[key]
-        if run.status is not NodeRunStatus.RUNNING:
+        if not run.has_task:
             return None  # a later input of the same batch ended it
         token = self._tokens.make(live.state.id, key, run.attempt)
         task = tasks.build(live.plan, live.state, key, execution=live.task_execution, token=token)
@@ -315,31 +324,41 @@ class Loop:
             return None
         return Outgoing(subjects.task(tasks.address(live.plan, live.state, key)), data)
 
-    async def _tell(self, pending: Pending) -> None:
-        """Send live events, tell workers to stop, and answer who asked."""
+    def _told(self, pending: Pending) -> Iterator[Sendable]:
+        """Return what others hear of a commit: live events, that workers are to stop, answers to who asked."""
         state = pending.live.state
         created = state.created
-        for recorded in (*_creation(pending), *pending.events):
+        for recorded in (*creation(pending), *pending.events):
             kind = recorded.event.kind
             subject = subjects.event(created.user_id, created.workflow_id, state.id, kind)
-            await self._say(subject, encode(event_message(state.id, recorded)))
+            yield subject, encode(event_message(state.id, recorded)), None, ""
         if pending.stop:
-            await self._say(subjects.cancel(state.id), encode(CancelNotice(state.id, state.status)))
-            self._purge(created.user_id, state.id)
+            notice = CancelNotice(state.id, state.status)
+            yield subjects.cancel(state.id), encode(notice), None, ""
         for entry, decision in pending.entries:
             if entry.reply_to is not None:
-                await self._say(entry.reply_to, encode(answer(state, entry, decision)))
+                yield entry.reply_to, encode(answer(state, entry, decision)), None, ""
+
+    def _leave(self, pending: Pending) -> None:
+        """Let this process follow a commit: queued tasks go, slots are given on, and what is over is forgotten."""
+        state = pending.live.state
+        if pending.stop:
+            self._purge(state.created.user_id, state.id)
+        self._tell_slots(pending)
         if state.is_terminal:
             self._executions.drop((state.id,))
 
-    async def _say(self, subject: str, data: bytes) -> None:
-        """Send a core message. What cannot be sent is only logged: all of it can be read in history."""
-        try:
-            await self._publish(subject, data)
-        except BusClosed:
-            raise
-        except BusError as error:
-            log.warning("not_told", subject=subject, error=str(error))
+    def _tell_slots(self, pending: Pending) -> None:
+        state = pending.live.state
+        if (wanted := pending.slot_wanted) is not None:
+            self._slots.wanted(state.id, state.created.workflow_id, wanted)
+        if (freed := pending.slot_freed) is not None:
+            self._slots.freed(state.created.workflow_id, freed)
+
+    async def _say(self, messages: Sequence[Sendable]) -> None:
+        """Send core messages. What cannot be sent is only logged: all of it can be read in history."""
+        for error in (await self._tell(messages)).values():
+            log.warning("not_told", error=str(error))
 
     def _count(self, acks: Sequence[Ack]) -> None:
         self.counters.tasks += len(acks)
@@ -352,18 +371,18 @@ class Loop:
             self._stream_missing()
 
     async def _acknowledge(self, winners: Iterable[Pending], unknown: Iterable[Entry]) -> None:
-        for pending in winners:
-            for entry, decision in pending.entries:
-                self._count_refusal(decision.refused)
-                if entry.message is not None:
-                    await entry.message.ack()
+        handled = [each for pending in winners for each in pending.entries]
+        for _, decision in handled:
+            self._count_refusal(decision.refused)
+        answers: list[Sendable] = []
         for entry in unknown:
             self._count_refusal("unknown")
             if entry.reply_to is not None:
                 refusal = CommandAnswer(entry.execution_id, code="not_found")
-                await self._say(entry.reply_to, encode(refusal))
-            if entry.message is not None:
-                await entry.message.ack()
+                answers.append((entry.reply_to, encode(refusal), None, ""))
+        done = (*(entry for entry, _ in handled), *unknown)
+        acks = [each.message.sendable(ACK) for each in done if each.message is not None]
+        await self._say([*answers, *acks])
 
     def _count_refusal(self, reason: str | None) -> None:
         if reason is not None:
@@ -380,97 +399,31 @@ class Loop:
                 again.append(entry)
         return again
 
-    def _input_of(self, plan: Plan, state: ExecutionState, key: RunKey) -> Any:
-        """Assemble a node run's input as its worker would. Raises ValueError if a mapping fails."""
-        execution = tasks.task_execution(state)
-        task = tasks.build(plan, state, key, execution=execution, token="")
-        node = plan.nodes[key[0]].task_node
-        scope = inputs.scope_of(node, decode_task_execution(execution), task)
-        try:
-            return inputs.assemble(
-                task.deliveries, task.trigger, scope, DEFAULT_LIMITS, self._regex
-            )
-        except (ExpressionError, MappingError) as error:
-            raise ValueError(str(error)) from error
-
 
 def outstanding(state: ExecutionState) -> tuple[RunKey, ...]:
     """Return the node runs whose task has no accepted result yet."""
     if not state.outstanding:
         return ()
-    return tuple(key for key, run in state.runs.items() if run.status is NodeRunStatus.RUNNING)
+    return tuple(key for key, run in state.runs.items() if run.has_task)
 
 
-def _creation(pending: Pending) -> tuple[Recorded, ...]:
-    """Return the creation of an execution that was admitted just now, for it is told with its first advance."""
-    if pending.was != 1 or not pending.events:
-        return ()
-    state = pending.live.state
-    created = Event(1, state.created_at, state.created)
-    return (Recorded(created, history.encode_data(state.created), ()),)
-
-
-def advance_of(pending: Pending) -> Advance:
-    """Return what is stored for one execution."""
-    state = pending.live.state
-    failure = encode(state.failure) if state.failure is not None else None
-    return Advance(
-        execution_id=state.id,
-        was=pending.was,
-        now=state.seq,
-        status=state.status,
-        started_at=state.started_at,
-        finished_at=state.finished_at,
-        failure=failure,
-        events=[row_of(recorded) for recorded in pending.events],
-        timers=[timer_row(state.id, timer) for timer in pending.timers.values()],
-        cleared=pending.cleared,
-    )
-
-
-def row_of(recorded: Recorded) -> EventRow:
-    """Return the row of history of an event."""
-    event = recorded.event
-    return (
-        event.seq,
-        event.at,
-        event.kind,
-        event.node_id,
-        event.iteration,
-        event.attempt,
-        recorded.data.decode(),
-    )
-
-
-def timer_row(execution_id: str, timer: Timer) -> TimerRow:
-    """Return the row of a timer."""
-    return TimerRow(
-        execution_id, timer.key, timer.kind, timer.node_id, timer.iteration, timer.due_at
-    )
-
-
-def event_message(execution_id: str, recorded: Recorded) -> EventMessage:
-    """Return an event as others see it."""
-    event = recorded.event
-    return EventMessage(
-        execution_id,
-        event.seq,
-        event.at,
-        event.kind,
-        msgspec.Raw(recorded.data),
-        event.node_id,
-        event.iteration,
-        event.attempt,
-        tuple(NodeRunRef(node_id, iteration) for node_id, iteration in recorded.dispatched),
-    )
+def kin(pending: Pending) -> Iterator[Outgoing]:
+    """Yield what an advance tells other executions: children to start or to end, a parent that waits."""
+    for child in pending.children:
+        yield families.start_of_child(child)
+    for execution_id in pending.given_up:
+        yield families.end_of_orphan(execution_id)
+    if pending.events and (news := families.news_for_parent(pending.live.state)) is not None:
+        yield news
 
 
 def answer(state: ExecutionState, entry: Entry, decision: Decision) -> CommandAnswer:
-    """Return the answer to a command, as committed. A cancel of a canceled execution is no refusal."""
+    """Return the answer to a command, as committed. What is so already is no refusal."""
     code = decision.refused
-    if isinstance(entry.given, CancelAsked) and state.status is ExecutionStatus.CANCELED:
+    is_canceled = isinstance(entry.given, CancelAsked) and state.status is ExecutionStatus.CANCELED
+    if is_canceled or code in AS_WISHED:
         code = None
-    return CommandAnswer(state.id, state.status, state.seq, code)
+    return CommandAnswer(state.id, state.status, state.seq, code, decision.detail)
 
 
 def too_large(state: ExecutionState, key: RunKey, size: int, limit: int) -> Entry:

@@ -25,23 +25,29 @@ from contracts import subjects
 from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
 from contracts.messages import Result, start_of
+from contracts.schedules import Calendar
 from db import history_partitions, node_types, secrets
 from db.advances import AdvanceSession
 from db.clock import DatabaseClock
 from db.errors import StoreError
 from db.executions import NewExecution
 from db.store import Store
+from scheduler.assembling import Assembling
 from scheduler.core.decision import AttemptLost, Reported
 from scheduler.dead_letters import Advisories, Letters, letter_of
 from scheduler.entries import Entry
 from scheduler.executions import Executions, Plans
+from scheduler.families import Families
 from scheduler.fleets import Fleets
 from scheduler.inbox import Inbox
 from scheduler.intake import Intake
 from scheduler.loop import Loop
 from scheduler.partitions import Partitions
 from scheduler.purges import Purges
+from scheduler.schedules import Schedules
+from scheduler.slots import Slots
 from scheduler.sweeper import Sweeper
+from scheduler.targets import Targets
 from scheduler.timers import Timers
 from scheduler.tokens import SECRET_BYTES, SECRET_NAME, Tokens
 from scheduler.triggers import Triggers
@@ -72,6 +78,7 @@ async def run_scheduler(
     settings: SchedulerSettings,
     *,
     regex: Regex,
+    calendar: Calendar,
     stop: asyncio.Event,
     ready: asyncio.Event | None = None,
 ) -> None:
@@ -88,7 +95,7 @@ async def run_scheduler(
                 settings.nats_url, name=f"scheduler {scheduler_id}", credentials=settings.nats_creds
             )
         )
-        scheduler = await Scheduler.make(settings, scheduler_id, store, bus, regex, stack)
+        scheduler = await Scheduler.make(settings, scheduler_id, store, bus, regex, calendar, stack)
         await scheduler.run(stop, ready or asyncio.Event())
 
 
@@ -107,6 +114,7 @@ class Scheduler:
         clock: DatabaseClock,
         tokens: Tokens,
         regex: Regex,
+        calendar: Calendar,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -120,7 +128,8 @@ class Scheduler:
         self._intake = Intake()
         self._stream_missing = asyncio.Event()
         self._inbox = Inbox(self._intake, tokens, self._letters)
-        self._sweeper = Sweeper(store, self._intake)
+        self._slots = Slots(store, self._intake)
+        self._sweeper = Sweeper(store, self._intake, Families(store, self._intake))
         self._partitions = Partitions(store, scheduler_id, self._own)
         self._timers = Timers(store, clock, self._intake, lambda: self._partitions.owned)
         self._advisories = Advisories(bus, self._intake, self._letters)
@@ -134,16 +143,21 @@ class Scheduler:
             default_namespace=settings.default_namespace,
             regex=regex,
         )
+        self._schedules = Schedules(
+            store, self._plans, calendar, start=self._start_all, regex=regex
+        )
         self.loop = Loop(
             intake=self._intake,
             executions=Executions(store, self._plans),
             session=session,
             publisher=publisher,
-            publish=bus.publish,
+            tell=bus.publish_all,
             tokens=tokens,
             now=clock.now,
             max_payload=lambda: bus.max_payload - ENVELOPE_BYTES,
-            regex=regex,
+            assembling=Assembling(regex),
+            targets=Targets(store, self._plans, regex),
+            slots=self._slots,
             bury=self._bury,
             purge=self._purges.add,
             stream_missing=self._stream_missing.set,
@@ -157,6 +171,7 @@ class Scheduler:
         store: Store,
         bus: Bus,
         regex: Regex,
+        calendar: Calendar,
         stack: AsyncExitStack,
     ) -> "Scheduler":
         """Connect what a scheduler holds besides store and bus, and make the streams."""
@@ -174,6 +189,7 @@ class Scheduler:
             clock=await DatabaseClock.measured(store),
             tokens=Tokens(secret),
             regex=regex,
+            calendar=calendar,
         )
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
@@ -198,12 +214,14 @@ class Scheduler:
                     "timers": self._timers.run(),
                     "sweeper": self._sweeper.run(),
                     "letters": self._letters.run(),
+                    "slots": self._slots.run(),
                     "purges": self._purges.run(),
                     "fleets": self._fleets.run(),
                     "clock": self._keep_time(),
                     "streams": self._restore_streams(),
                     "history": self._keep_partitions(),
                     "triggers": self._triggers.run(triggers),
+                    "schedules": self._schedules.run(),
                     "advisories": self._read_advisories(advisories),
                     "bus": self._bus.lost(),
                 }.items()

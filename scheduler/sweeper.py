@@ -16,6 +16,7 @@ from db.errors import StoreError
 from db.store import Store
 from scheduler.core.decision import CancelAsked
 from scheduler.entries import Entry
+from scheduler.families import Families
 from scheduler.intake import Intake
 
 log: Final = structlog.get_logger()
@@ -30,8 +31,9 @@ PAGE: Final = 500
 class Sweeper:
     """Sweeps owned partitions: at once when they are taken over or NATS lost its store, then by time."""
 
-    def __init__(self, store: Store, intake: Intake) -> None:
+    def __init__(self, store: Store, intake: Intake, families: Families) -> None:
         self._store = store
+        self._families = families
         self._intake = intake
         self._owned: frozenset[int] = frozenset()
         self._at_once: set[int] = set()
@@ -73,6 +75,7 @@ class Sweeper:
             await self._pass(sorted(self._owned), ("NEW",), silent_s=NEW_SILENT_S)
             await self._pass(sorted(self._owned), ("RUNNING",), silent_s=SILENT_S)
             await self._cancel_abandoned()
+            await self._families.sweep(self._owned)
 
     async def _pass(
         self, partitions: list[int], statuses: tuple[str, ...], silent_s: float

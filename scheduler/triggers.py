@@ -22,9 +22,11 @@ from contracts.expressions.budget import DEFAULT_LIMITS
 from contracts.expressions.errors import ExpressionError
 from contracts.expressions.interpreter import condition
 from contracts.expressions.regex import Regex
-from contracts.history import ExecutionCreated, TriggerNode
+from contracts.history import ExecutionCreated, Slot, TriggerNode
 from contracts.ids import derived_uuid7, is_uuid
 from contracts.messages import encode
+from contracts.model import Settings
+from contracts.slots import slot_or_shared
 from contracts.statuses import Mode
 from contracts.strict_json import MalformedJson, read_json
 from contracts.times import rfc3339
@@ -116,7 +118,7 @@ class Triggers:
         namespaces = {each.namespace for each in occurrences}
         armed = await triggers.armed(self._store, sorted(namespaces))
         new = [
-            new_execution(occurrence, trigger)
+            await self._new(occurrence, trigger)
             for occurrence in occurrences
             for trigger in await self._fitting(occurrence, armed)
         ]
@@ -124,6 +126,14 @@ class Triggers:
         await self._start([each for each in new if each.id in created])
         for occurrence in occurrences:
             await occurrence.message.ack()
+
+    async def _new(self, occurrence: Occurrence, trigger: ArmedTrigger) -> NewExecution:
+        """Return the execution that an event starts, with the settings of its workflow."""
+        plan = await self._plans.load(trigger.version_id)
+        settings = plan.document.settings if plan is not None else Settings()
+        value = msgspec.Raw(encode(occurrence.data))
+        slot = slot_or_shared(settings, value, self._regex)
+        return new_execution(occurrence, trigger, value, slot, settings.priority)
 
     def _read(self, message: Message) -> Occurrence | None:
         """Read an event; one that has no owner or no readable name becomes a dead letter."""
@@ -170,7 +180,11 @@ class Triggers:
         if trigger.filter is None:
             return True
         plan = await self._plans.load(trigger.version_id)
-        scope = {"message": occurrence.data, "now": occurrence.at, **_workflow_scope(trigger, plan)}
+        scope = {
+            "message": occurrence.data,
+            "now": occurrence.at,
+            **workflow_scope(trigger.workflow_id, plan),
+        }
         try:
             passes = condition(trigger.filter, scope, DEFAULT_LIMITS, self._regex)
         except ExpressionError as error:
@@ -185,13 +199,13 @@ class Triggers:
         return passes
 
 
-def _workflow_scope(trigger: ArmedTrigger, plan: Plan | None) -> dict[str, Any]:
-    """Return what a filter sees of its workflow version."""
+def workflow_scope(workflow_id: str, plan: Plan | None) -> dict[str, Any]:
+    """Return what a trigger's own expressions see of its workflow version."""
     if plan is None:
         return {}
     document = plan.document
     workflow = {
-        "id": trigger.workflow_id,
+        "id": workflow_id,
         "name": document.name,
         "version": plan.version,
         "timezone": document.settings.timezone,
@@ -199,7 +213,13 @@ def _workflow_scope(trigger: ArmedTrigger, plan: Plan | None) -> dict[str, Any]:
     return {"static": document.static_data, "workflow": workflow}
 
 
-def new_execution(occurrence: Occurrence, trigger: ArmedTrigger) -> NewExecution:
+def new_execution(
+    occurrence: Occurrence,
+    trigger: ArmedTrigger,
+    value: msgspec.Raw,
+    slot: Slot | None = None,
+    priority: int = 0,
+) -> NewExecution:
     """Return the execution that an event starts; the same message always gives the same id."""
     key = f"{occurrence.message.stream_seq}:{trigger.workflow_id}:{trigger.node_id}"
     message_id = occurrence.data.get("message_id")
@@ -210,15 +230,17 @@ def new_execution(occurrence: Occurrence, trigger: ArmedTrigger) -> NewExecution
         workflow_id=trigger.workflow_id,
         version_id=trigger.version_id,
         mode=Mode.TRIGGER,
-        priority=0,
+        priority=priority,
         metadata={},
         created=ExecutionCreated(
             workflow_id=trigger.workflow_id,
             version_id=trigger.version_id,
             user_id=trigger.user_id,
             mode=Mode.TRIGGER,
-            input=msgspec.Raw(encode(occurrence.data)),
+            input=value,
             trigger=TriggerNode(trigger.node_id, EVENT_TRIGGER),
+            slot=slot,
+            priority=priority,
             traceparent=occurrence.message.traceparent or new_traceparent(),
         ),
         at=occurrence.at,

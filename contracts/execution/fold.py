@@ -1,58 +1,66 @@
 """The fold: what each event of history does to the state.
 
-Readiness, joins and dead paths are not recorded; they follow here, once, for everybody. A node run is
-ready when all its incoming connections are resolved and one is live; when all are dead it is skipped,
-and its own connections are dead.
+Readiness, joins, dead paths and the steps of loops are not recorded; they follow here, once, for
+everybody. A node run is ready when all its incoming connections are resolved and one is live; when all
+are dead it is skipped, and its own connections are dead.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import assert_never
 
-from contracts.execution.plan import Plan, PlannedNode
+import msgspec
+
+from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState, NodeRun
+from contracts.execution.transition import Touched, Transition, stands_in
 from contracts.history import (
+    CheckpointSaved,
+    ChildFinished,
     Event,
     ExecutionCanceled,
     ExecutionCreated,
     ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
     ExecutionStarted,
     ExecutionSucceeded,
+    IterationFinished,
+    LoopContinued,
+    LoopStarted,
     NodeFailed,
     NodesSkipped,
+    NodeStarted,
     NodeSucceeded,
+    NodeWaiting,
+    OutputsCarried,
+    SignalReceived,
     TimerFired,
 )
 from contracts.ids import RunKey
+from contracts.messages import Resumed
+from contracts.model import OnError
 from contracts.statuses import (
     TERMINAL_NODE_RUN,
     ExecutionStatus,
-    Mode,
     NodeRunStatus,
     SkipReason,
+    TimerKind,
+    WaitKind,
 )
 
-PENDING = NodeRunStatus.PENDING
-RUNNING = NodeRunStatus.RUNNING
-
-
-class Touched:
-    """What one event brought about: node runs that became ready, and those skipped as dead."""
-
-    __slots__ = ("dead", "ready")
-
-    def __init__(self) -> None:
-        self.ready: list[RunKey] = []
-        self.dead: list[RunKey] = []
+__all__ = ["Touched", "apply", "create", "key_of", "replay", "stands_in"]
 
 
 def create(plan: Plan, execution_id: str, event: Event) -> ExecutionState:
-    """Return the state after `execution_created`: every node run exists and waits."""
+    """Return the state after `execution_created`: every node run outside of loops exists and waits."""
     created = event.data
     assert isinstance(created, ExecutionCreated)
     assert event.seq == 1
+    alone = created.single_node_id
     runs: dict[RunKey, NodeRun] = {
-        (node.id, ()): NodeRun(len(node.incoming)) for node in plan.nodes.values()
+        (node.id, ()): NodeRun(len(node.incoming) if alone is None else 0)
+        for node in plan.nodes.values()
+        if (not node.loops if alone is None else node.id == alone)
     }
     return ExecutionState(
         id=execution_id,
@@ -79,85 +87,127 @@ def apply(plan: Plan, state: ExecutionState, event: Event) -> Touched:
     assert not state.is_terminal, "a terminal status never changes"
     state.seq = event.seq
     state.updated_at = event.at
-    touched = Touched()
+    step = Transition(plan, state, event.at)
+    _apply(step, event)
+    step.settle()
+    if not state.is_terminal:
+        state.status = _status(state)
+    return step.touched
+
+
+def key_of(event: Event) -> RunKey:
+    """Return the node run that an event is about."""
+    assert event.node_id is not None
+    return event.node_id, event.iteration or ()
+
+
+def _apply(step: Transition, event: Event) -> None:
+    state = step.state
     match event.data:
         case NodeSucceeded():
-            _node_succeeded(plan, state, event, event.data, touched)
+            _node_succeeded(step, key_of(event), event.data)
         case NodeFailed():
-            _node_failed(plan, state, event, event.data, touched)
+            _node_failed(step, key_of(event), event.data)
         case NodesSkipped():
-            _nodes_skipped(plan, state, event, event.data, touched)
+            _nodes_skipped(step, event.data)
+        case NodeWaiting():
+            _node_waiting(step, key_of(event), event.data)
+        case LoopStarted():
+            _loop_started(step, key_of(event), event.data)
+        case LoopContinued():
+            step.reported(state.runs[key_of(event)])
+            step.begin_item(key_of(event))
+        case IterationFinished():
+            _iteration_finished(step, key_of(event), event.data)
         case TimerFired():
-            _timer_fired(state, event)
+            _timer_fired(step, event, event.data.timer)
+        case SignalReceived():
+            _signal_received(step, event, event.data)
+        case ChildFinished():
+            state.waits.pop(key_of(event), None)
+        case CheckpointSaved():
+            run = state.runs[key_of(event)]
+            run.checkpoints = {**run.checkpoints, event.data.key: event.data.value}
+        case NodeStarted():
+            run = state.runs[key_of(event)]
+            run.started_as, run.worker_id = event.data.delivery, event.data.worker_id
+        case ExecutionPaused():
+            state.paused = True
+        case ExecutionResumed():
+            state.paused = False
+            step.release()
         case ExecutionStarted():
-            _started(plan, state, event.at, touched)
+            _started(step)
+        case OutputsCarried():
+            for each in event.data.node_runs:
+                state.carried[each.node_id, each.iteration] = each
         case ExecutionSucceeded():
             state.output = event.data.output
-            _finish(state, ExecutionStatus.SUCCESS, event.at)
+            _finish(step, ExecutionStatus.SUCCESS)
         case ExecutionFailed():
             state.failure = event.data.failure
-            _finish(state, ExecutionStatus.ERROR, event.at)
+            _finish(step, ExecutionStatus.ERROR)
         case ExecutionCanceled():
-            _finish(state, ExecutionStatus.CANCELED, event.at)
+            _finish(step, ExecutionStatus.CANCELED)
         case ExecutionCreated():
             raise AssertionError("an execution is created once")
         case _:
             assert_never(event.data)
-    if not state.is_terminal:
-        state.status = _status(state)
-    return touched
-
-
-def run_of(state: ExecutionState, event: Event) -> NodeRun:
-    """Return the node run that an event is about."""
-    assert event.node_id is not None
-    return state.runs[event.node_id, event.iteration or ()]
 
 
 def _status(state: ExecutionState) -> ExecutionStatus:
     if state.started_at is None:
         return ExecutionStatus.NEW
-    return ExecutionStatus.RUNNING if state.outstanding else ExecutionStatus.WAITING
+    is_under_way = state.outstanding or state.held
+    return ExecutionStatus.RUNNING if is_under_way else ExecutionStatus.WAITING
 
 
-def _started(plan: Plan, state: ExecutionState, at: datetime, touched: Touched) -> None:
-    state.started_at = at
-    for node in plan.nodes.values():
-        if node.is_root and not node.is_trigger:
-            _become_ready(state, node, state.runs[node.id, ()], (node.id, ()), at, touched)
+def _started(step: Transition) -> None:
+    state = step.state
+    state.started_at = step.at
+    alone = state.created.single_node_id
+    for node in step.plan.nodes.values():
+        key = (node.id, ())
+        is_first = node.id == alone if alone else node.is_root and not node.is_trigger
+        if is_first:
+            step.become_ready(node, state.runs[key], key)
 
 
-def _node_succeeded(
-    plan: Plan, state: ExecutionState, event: Event, data: NodeSucceeded, touched: Touched
-) -> None:
-    run = run_of(state, event)
+def _node_succeeded(step: Transition, key: RunKey, data: NodeSucceeded) -> None:
+    run = step.state.runs[key]
     _reported(run, data)
     run.ports = data.ports
     run.pinned = data.pinned
-    _end(state, run, NodeRunStatus.SUCCESS, event.at)
-    assert event.node_id is not None
-    _resolve(plan, state, (event.node_id, event.iteration or ()), event.at, touched)
+    step.end(key, run, NodeRunStatus.SUCCESS)
+    step.give(key)
 
 
-def _node_failed(
-    plan: Plan, state: ExecutionState, event: Event, data: NodeFailed, touched: Touched
-) -> None:
-    run = run_of(state, event)
+def _node_failed(step: Transition, key: RunKey, data: NodeFailed) -> None:
+    state = step.state
+    run = state.runs[key]
     _reported(run, data)
     run.failure = data.failure
     run.policy = data.policy
     if data.retry_at is not None:
-        _pause_before_retry(state, run, data.retry_at)
+        step.reported(run)
+        run.retry_at = data.retry_at
+        run.status = NodeRunStatus.PENDING
         return
     run.ports = data.ports
-    _end(state, run, NodeRunStatus.ERROR, event.at)
+    step.cancel_loop(key)
+    step.end(key, run, NodeRunStatus.ERROR)
     if data.ports is not None:
         state.continued_errors += 1
-        assert event.node_id is not None
-        _resolve(plan, state, (event.node_id, event.iteration or ()), event.at, touched)
+        step.give(key)
+    loops = step.plan.nodes[key[0]].loops
+    if data.policy is OnError.STOP and key[1] and len(loops) == len(key[1]):
+        failure = data.failure
+        if failure.node_id is None:
+            failure = msgspec.structs.replace(failure, node_id=key[0], iteration=key[1])
+        step.item_failed((loops[-1], key[1]), failure)
 
 
-def _reported(run: NodeRun, data: NodeSucceeded | NodeFailed) -> None:
+def _reported(run: NodeRun, data: NodeSucceeded | NodeFailed | NodeWaiting) -> None:
     """Take over what a worker reports of an attempt, however it ended."""
     run.tries = data.tries
     run.timing = data.timing
@@ -166,105 +216,100 @@ def _reported(run: NodeRun, data: NodeSucceeded | NodeFailed) -> None:
     run.logs = data.logs
 
 
-def _pause_before_retry(state: ExecutionState, run: NodeRun, retry_at: datetime) -> None:
-    assert run.status is RUNNING
-    run.retry_at = retry_at
-    run.status = PENDING
-    state.outstanding -= 1
-
-
-def _timer_fired(state: ExecutionState, event: Event) -> None:
-    if event.node_id is None:
-        return
-    run = run_of(state, event)
-    run.retry_at = None
-    _dispatched(state, run, event.at)
-
-
-def _nodes_skipped(
-    plan: Plan, state: ExecutionState, event: Event, data: NodesSkipped, touched: Touched
-) -> None:
+def _nodes_skipped(step: Transition, data: NodesSkipped) -> None:
     if data.reason is SkipReason.DEAD:
         return  # dead paths follow from the event before; this one tells people
     for ref in data.node_runs:
-        key = (ref.node_id, tuple(ref.iteration))
-        run = state.runs[key]
+        key = (ref.node_id, ref.iteration)
+        run = step.state.runs[key]
         run.skip_reason = data.reason
         run.ports = ref.ports
-        _end(state, run, NodeRunStatus.SKIPPED, event.at)
-        _resolve(plan, state, key, event.at, touched)
+        step.end(key, run, NodeRunStatus.SKIPPED)
+        step.give(key)
 
 
-def _resolve(
-    plan: Plan, state: ExecutionState, source: RunKey, at: datetime, touched: Touched
-) -> None:
-    """Resolve the connections out of a node run that ended, and of all that is skipped by it."""
-    ended = [source]
-    while ended:
-        node_id, iteration = ended.pop()
-        ports = state.runs[node_id, iteration].ports
-        for connection in plan.nodes[node_id].outgoing:
-            key = (connection.target, iteration)
-            run = state.runs[key]
-            run.unresolved -= 1
-            if ports is not None and connection.from_port in ports:
-                run.live += 1
-            if run.unresolved:
-                continue
-            if run.live:
-                _become_ready(state, plan.nodes[connection.target], run, key, at, touched)
-            else:
-                _skip_dead(state, run, at)
-                touched.dead.append(key)
-                ended.append(key)
+def _node_waiting(step: Transition, key: RunKey, data: NodeWaiting) -> None:
+    run = step.state.runs[key]
+    _reported(run, data)
+    step.wait(key, run, data.wait)
 
 
-def _become_ready(
-    state: ExecutionState,
-    node: PlannedNode,
-    run: NodeRun,
-    key: RunKey,
-    at: datetime,
-    touched: Touched,
-) -> None:
-    run.ready_at = at
-    touched.ready.append(key)
-    if not stands_in(state, node):
-        _dispatched(state, run, at)
+def _loop_started(step: Transition, key: RunKey, data: LoopStarted) -> None:
+    run = step.state.runs[key]
+    run.timing, run.worker_id = data.timing, data.worker_id
+    step.begin_loop(key, data)
 
 
-def stands_in(state: ExecutionState, node: PlannedNode) -> bool:
-    """Whether a ready node run needs no task: it is disabled, or a pin stands for its output."""
-    return node.disabled or (node.pinned is not None and state.created.mode is Mode.MANUAL)
+def _iteration_finished(step: Transition, over: RunKey, data: IterationFinished) -> None:
+    if data.failure is not None:
+        step.item_failed(over, data.failure)
+    else:
+        step.item_succeeded(over, data.value)
 
 
-def _dispatched(state: ExecutionState, run: NodeRun, at: datetime) -> None:
-    run.status = RUNNING
-    run.attempt += 1
-    run.dispatched_at = at
-    state.outstanding += 1
+def _timer_fired(step: Transition, event: Event, kind: TimerKind) -> None:
+    if event.node_id is None:
+        return  # the execution's timeout: its failure follows
+    key = key_of(event)
+    run = step.state.runs[key]
+    if kind is TimerKind.RETRY:
+        run.retry_at = None
+        step.dispatch(key, run)
+    elif key in step.state.waits:
+        assert run.wait is not None
+        assert run.waiting_since is not None
+        resumed = Resumed(
+            by=kind,
+            at=event.at,
+            waited_since=run.waiting_since,
+            state=run.wait.state,
+            interaction_id=run.wait.interaction_id,
+        )
+        step.end_wait(key, run, resumed)
+    else:
+        join = step.plan.nodes[key[0]].join
+        if join is not None and join.proceeds:
+            step.proceed(key, run)
 
 
-def _skip_dead(state: ExecutionState, run: NodeRun, at: datetime) -> None:
-    run.skip_reason = SkipReason.DEAD
-    _end(state, run, NodeRunStatus.SKIPPED, at)
+def _signal_received(step: Transition, event: Event, data: SignalReceived) -> None:
+    step.state.heard.add(data.signal_id)
+    if event.node_id is None:
+        step.state.signals.append((data, event.at))
+        return
+    key = key_of(event)
+    run = step.state.runs[key]
+    wait, since = run.wait, run.waiting_since
+    assert wait is not None
+    assert since is not None
+    resumed = Resumed(
+        by=_reason(data, wait.kind),
+        at=event.at,
+        waited_since=since,
+        state=wait.state,
+        signal=data.name,
+        interaction_id=data.interaction_id,
+        data=data.data,
+        port=data.port,
+        answered_by=data.by,
+    )
+    step.end_wait(key, run, resumed)
 
 
-def _end(state: ExecutionState, run: NodeRun, status: NodeRunStatus, at: datetime) -> None:
-    assert run.status not in TERMINAL_NODE_RUN, "a terminal status never changes"
-    if run.status is RUNNING:
-        state.outstanding -= 1
-    run.status = status
-    run.retry_at = None
-    run.finished_at = at
-    state.open_runs -= 1
+def _reason(data: SignalReceived, kind: WaitKind) -> str:
+    if data.interaction_id is not None:
+        return "INTERACTION"
+    return "SIGNAL" if data.name is not None and kind is WaitKind.SIGNAL else "RESUME"
 
 
-def _finish(state: ExecutionState, status: ExecutionStatus, at: datetime) -> None:
+def _finish(step: Transition, status: ExecutionStatus) -> None:
+    state = step.state
     state.status = status
-    state.finished_at = at
+    state.finished_at = step.at
     if not state.open_runs:
         return
-    for run in state.runs.values():
+    for loop in state.loops.values():
+        loop.active.clear()
+    for key, run in state.runs.items():
         if run.status not in TERMINAL_NODE_RUN:
-            _end(state, run, NodeRunStatus.CANCELED, at)
+            step.end(key, run, NodeRunStatus.CANCELED)

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
 from contracts.expressions import check, templates
 from contracts.expressions.errors import ExpressionError
-from contracts.graph import is_trigger
+from contracts.graph import ITERATION, Graph, build_graph, is_loop, is_trigger
 from contracts.messages import TaskNode
 from contracts.model import (
+    Connection,
     ConnectionKind,
     Delivery,
     Document,
@@ -18,8 +20,12 @@ from contracts.model import (
     OnError,
     RetryPolicy,
 )
-from contracts.specs import ERROR_PORT, Catalogue, NodeSpec
+from contracts.specs import ERROR_PORT, TIMEOUT_PORT, Catalogue, NodeSpec
 
+LONGEST_WAIT: Final = 31_536_000
+"""Seconds that one wait may take (LIMIT_WAIT_S)."""
+
+_ON_CONDITION: Final = frozenset({"while", "until"})
 _encode: Final = msgspec.json.Encoder().encode
 _ANY_NAME: Final = frozenset(
     [
@@ -56,8 +62,21 @@ class VersionFacts(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None = None
 
 
+class Way(StrEnum):
+    """Where a connection leads, seen from the loops around its ends."""
+
+    ALONG = "ALONG"  # within one iteration, or outside loops
+    IN = "IN"  # from outside into a body: resolved once, it holds in each iteration
+    ITEM = "ITEM"  # from a loop's port `iteration` into its body
+    BACK = "BACK"  # from a body into its loop's port `loop_body`: it ends the iteration
+
+
 class PlannedConnection(msgspec.Struct, frozen=True):
-    """A MAIN connection; `wired` counts the connections into the same port of the target."""
+    """A MAIN connection; `wired` counts the connections into the same port of the target.
+
+    `levels` is how many loops more are around its target: so many indexes less has the iteration path
+    of its source.
+    """
 
     source: str
     from_port: str
@@ -65,13 +84,38 @@ class PlannedConnection(msgspec.Struct, frozen=True):
     to_port: str
     mapping: dict[str, Any] | None
     wired: int
+    way: Way = Way.ALONG
+    levels: int = 0
+
+
+class PlannedLoop(msgspec.Struct, frozen=True):
+    """A loop's body: the nodes whose innermost loop it is, and what leads back, both in document order.
+
+    One on a condition is asked anew for each iteration.
+    """
+
+    body: tuple[str, ...]
+    back: tuple[PlannedConnection, ...]
+    on_condition: bool
+
+
+class Join(msgspec.Struct, frozen=True):
+    """How a node with several inputs departs from waiting for all: `first` takes the first delivery.
+
+    `max_wait` is in seconds from the first delivery; then it goes on with what is there, if `proceeds`.
+    """
+
+    first: bool = False
+    max_wait: float | None = None
+    proceeds: bool = False
 
 
 class PlannedNode(msgspec.Struct, frozen=True, kw_only=True):
     """A node as the engine sees it: every default resolved, its constant bytes encoded once.
 
-    `fleet` is the node type whose workers serve it; `references` are the nodes that its expressions
-    name; `encoded` is its `TaskNode`.
+    `fleet` is the node type whose workers serve it; `loops` are the loops around it, outermost first;
+    `loop` is its body if it is one; `incoming` leaves out what leads back into it. `references` are
+    the nodes that its expressions name; `encoded` is its `TaskNode`.
     """
 
     id: str
@@ -90,6 +134,11 @@ class PlannedNode(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
     references: tuple[str, ...]
     names_trigger: bool
+    names_loop: bool
+    after_wait: str
+    loops: tuple[str, ...]
+    loop: PlannedLoop | None
+    join: Join | None
     pinned: dict[str, msgspec.Raw] | None
     task_node: TaskNode
     encoded: msgspec.Raw
@@ -115,6 +164,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None
     nodes: dict[str, PlannedNode]
     timeout: float | None
+    failure_workflow: str | None
     document: Document
 
     @property
@@ -125,34 +175,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def compile_plan(document: Document, facts: VersionFacts, catalogue: Catalogue) -> Plan:
     """Compile a valid document. A node type that the catalogue lost keeps plain ports."""
-    main = [each for each in document.connections if each.kind is ConnectionKind.MAIN]
-    lenders = _lenders(document)
-    wired = Counter((each.target, each.to_port) for each in main)
-    planned = [
-        PlannedConnection(
-            each.source,
-            each.from_port,
-            each.target,
-            each.to_port,
-            each.mapping,
-            wired[each.target, each.to_port],
-        )
-        for each in main
-    ]
-    incoming = _grouped(planned, by_target=True)
-    outgoing = _grouped(planned, by_target=False)
+    compiler = _Compiler(document, facts, catalogue)
     nodes = {
-        node.id: _plan_node(
-            document,
-            facts,
-            catalogue,
-            node,
-            index,
-            incoming.get(node.id, ()),
-            outgoing.get(node.id, ()),
-        )
+        node.id: compiler.node(node, index)
         for index, node in enumerate(document.nodes)
-        if node.id not in lenders
+        if node.id not in compiler.graph.lenders
     }
     return Plan(
         version_id=facts.version_id,
@@ -160,20 +187,114 @@ def compile_plan(document: Document, facts: VersionFacts, catalogue: Catalogue) 
         version=facts.version,
         nodes=nodes,
         timeout=document.settings.timeout,
+        failure_workflow=document.settings.failure_workflow,
         document=document,
     )
 
 
-def _lenders(document: Document) -> frozenset[str]:
-    """Return the nodes that only lend: an attachment goes out and no MAIN connection touches them."""
-    touched = {
-        end
-        for each in document.connections
-        if each.kind is ConnectionKind.MAIN
-        for end in (each.source, each.target)
-    }
-    lending = {each.source for each in document.connections if each.kind is not ConnectionKind.MAIN}
-    return frozenset(lending - touched)
+class _Compiler:
+    """Sorts the connections once; each node is compiled from what leads to it and from it."""
+
+    def __init__(self, document: Document, facts: VersionFacts, catalogue: Catalogue) -> None:
+        self._document = document
+        self._facts = facts
+        self._catalogue = catalogue
+        self.graph = build_graph(document, catalogue)
+        planned = self._connections()
+        self._incoming = _grouped(planned, by_target=True)
+        self._outgoing = _grouped(planned, by_target=False)
+
+    def node(self, node: Node, index: int) -> PlannedNode:
+        """Compile one node."""
+        spec = self._spec(node)
+        arriving = self._incoming.get(node.id, ())
+        incoming = tuple(each for each in arriving if each.way is not Way.BACK)
+        outgoing = self._outgoing.get(node.id, ())
+        ports = frozenset(each.from_port for each in outgoing)
+        references, names = _references(node, spec, arriving)
+        task_node = _task_node(
+            self._document, self._facts, node, spec, ports, names_static="static" in names
+        )
+        return PlannedNode(
+            id=node.id,
+            index=index,
+            type=node.type,
+            fleet=spec.preset_of or node.type,
+            is_trigger=is_trigger(node),
+            disabled=node.disabled,
+            incoming=incoming,
+            outgoing=outgoing,
+            wired_ports=ports,
+            output_ports=spec.output_ports(node.parameters),
+            pass_through=spec.pass_through_port(node.parameters),
+            on_error=_on_error(self._document, node, spec, ports),
+            retry_policy=node.retry_policy,
+            delivery=node.delivery or spec.delivery,
+            references=tuple(sorted(references)),
+            names_trigger="trigger" in names,
+            names_loop="loop" in names,
+            after_wait=spec.after_wait,
+            loops=self.graph.loops[node.id],
+            loop=self._loop(node, spec),
+            join=_join(node, spec),
+            pinned=_pinned(self._document, node, spec),
+            task_node=task_node,
+            encoded=msgspec.Raw(_encode(task_node)),
+        )
+
+    def _spec(self, node: Node) -> NodeSpec:
+        found = self._catalogue.get(node.type, node.type_version)
+        return found or NodeSpec(type=node.type, title=node.type)
+
+    def _connections(self) -> list[PlannedConnection]:
+        main = [each for each in self._document.connections if each.kind is ConnectionKind.MAIN]
+        wired = Counter((each.target, each.to_port) for each in main)
+        return [
+            PlannedConnection(
+                each.source,
+                each.from_port,
+                each.target,
+                each.to_port,
+                each.mapping,
+                wired[each.target, each.to_port],
+                *_way(self.graph, each),
+            )
+            for each in main
+        ]
+
+    def _loop(self, node: Node, spec: NodeSpec) -> PlannedLoop | None:
+        if not is_loop(spec):
+            return None
+        inside = (*self.graph.loops[node.id], node.id)
+        body = tuple(each for each in self.graph.ids if self.graph.loops[each] == inside)
+        arriving = self._incoming.get(node.id, ())
+        loop_type = {**node.parameters, **spec.fixed}.get("loop_type")
+        return PlannedLoop(
+            tuple(each for each in body if each not in self.graph.lenders),
+            tuple(each for each in arriving if each.way is Way.BACK),
+            loop_type in _ON_CONDITION,
+        )
+
+
+def _way(graph: Graph, wire: Connection) -> tuple[Way, int]:
+    """Return where a connection leads, and how many loops more are around its target."""
+    if graph.leads_back(wire):
+        return Way.BACK, 0
+    levels = len(graph.loops[wire.target]) - len(graph.loops[wire.source])
+    if wire.source in graph.bodies and wire.from_port == ITERATION:
+        return Way.ITEM, levels
+    return Way.IN if levels > 0 else Way.ALONG, levels
+
+
+def _join(node: Node, spec: NodeSpec) -> Join | None:
+    """Return how a node departs from waiting for all its inputs, or None. Only a MERGE does."""
+    if spec.parameter("wait_for") is None:
+        return None
+    first = node.parameters.get("wait_for") == "first"
+    max_wait = node.parameters.get("max_wait")
+    if not isinstance(max_wait, int | float):
+        return Join(first=True) if first else None
+    return Join(first, min(max_wait, LONGEST_WAIT), node.parameters.get("on_timeout") == "PROCEED")
 
 
 def _grouped(
@@ -185,45 +306,16 @@ def _grouped(
     return {node_id: tuple(group) for node_id, group in groups.items()}
 
 
-def _plan_node(
+def _task_node(
     document: Document,
     facts: VersionFacts,
-    catalogue: Catalogue,
     node: Node,
-    index: int,
-    incoming: tuple[PlannedConnection, ...],
-    outgoing: tuple[PlannedConnection, ...],
-) -> PlannedNode:
-    spec = catalogue.get(node.type, node.type_version) or NodeSpec(type=node.type, title=node.type)
-    ports = frozenset(each.from_port for each in outgoing)
-    references, names = _references(node, spec, incoming)
-    task_node = _task_node(document, facts, node, spec, names_static="static" in names)
-    return PlannedNode(
-        id=node.id,
-        index=index,
-        type=node.type,
-        fleet=spec.preset_of or node.type,
-        is_trigger=is_trigger(node),
-        disabled=node.disabled,
-        incoming=incoming,
-        outgoing=outgoing,
-        wired_ports=ports,
-        output_ports=spec.output_ports(node.parameters),
-        pass_through=spec.pass_through_port(node.parameters),
-        on_error=_on_error(document, node, ports),
-        retry_policy=node.retry_policy,
-        delivery=node.delivery or spec.delivery,
-        references=tuple(sorted(references)),
-        names_trigger="trigger" in names,
-        pinned=_pinned(document, node, spec),
-        task_node=task_node,
-        encoded=msgspec.Raw(_encode(task_node)),
-    )
-
-
-def _task_node(
-    document: Document, facts: VersionFacts, node: Node, spec: NodeSpec, *, names_static: bool
+    spec: NodeSpec,
+    wired_ports: frozenset[str],
+    *,
+    names_static: bool,
 ) -> TaskNode:
+    can_end_in_vain = any(port.name == TIMEOUT_PORT for port in spec.outputs)
     return TaskNode(
         id=node.id,
         name=node.name,
@@ -237,10 +329,16 @@ def _task_node(
         workflow_version=facts.version,
         timezone=document.settings.timezone,
         static=document.static_data if names_static else None,
+        wired=tuple(sorted(wired_ports)) if can_end_in_vain else (),
     )
 
 
-def _on_error(document: Document, node: Node, wired_ports: frozenset[str]) -> OnError:
+def _on_error(
+    document: Document, node: Node, spec: NodeSpec, wired_ports: frozenset[str]
+) -> OnError:
+    """Return what follows a failure; where nothing can go on, whatever is wished for, the end."""
+    if not spec.outputs and not spec.port_parameters:
+        return OnError.STOP
     if node.on_error is not None:
         return node.on_error
     if ERROR_PORT in wired_ports:

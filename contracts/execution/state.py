@@ -9,18 +9,31 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET
 
+from contracts.execution.plan import PlannedConnection
 from contracts.failures import Failure
-from contracts.history import ExecutionCreated, MaybeRaw, Timing, Usage
+from contracts.history import (
+    CarriedRun,
+    ExecutionCreated,
+    LoopRules,
+    MaybeRaw,
+    SignalReceived,
+    Timing,
+    Usage,
+    Wait,
+)
 from contracts.ids import RunKey
+from contracts.messages import Resumed
 from contracts.model import OnError
 from contracts.statuses import ExecutionStatus, NodeRunStatus, SkipReason
 
 
 class NodeRun(msgspec.Struct):
-    """One node of the execution. `unresolved` and `live` count its incoming connections.
+    """One node of the execution, or of an iteration. `unresolved` and `live` count its incoming connections.
 
-    `attempt` numbers the dispatches, `tries` the failures; `ready_at` is the instant that
-    expressions call `now`.
+    `attempt` numbers the dispatches, `tries` the failures; `usage` is that of all attempts; `ready_at`
+    is the instant that expressions call `now`. `taken` are the connections whose values it takes, where it did not wait for
+    all. `has_task` says that its current attempt is outstanding, `started_as` which delivery of an
+    at-most-once attempt called the handler. `resumed` is why a node run that waited goes on.
     """
 
     unresolved: int
@@ -41,13 +54,59 @@ class NodeRun(msgspec.Struct):
     usage: Usage | None = None
     logs: MaybeRaw = UNSET
     pinned: bool = False
+    carried: bool = False
+    taken: tuple[PlannedConnection, ...] | None = None
+    has_task: bool = False
+    started_as: str | None = None
+    wait: Wait | None = None
+    waiting_since: datetime | None = None
+    resumed: Resumed | None = None
+    checkpoints: dict[str, msgspec.Raw] = {}
+    input: MaybeRaw = UNSET
+
+
+class Item(msgspec.Struct):
+    """One iteration under way: `open_runs` are not terminal, `unresolved` connections lead back yet.
+
+    `arrived` is what `loop_body` received.
+    """
+
+    open_runs: int
+    unresolved: int
+    arrived: list[PlannedConnection] = []
+
+
+class IterationFailure(msgspec.Struct, frozen=True):
+    """Which iteration failed, and how."""
+
+    index: int
+    failure: Failure
+
+
+class LoopRun(msgspec.Struct):
+    """A loop that iterates: over `items`, `total` iterations of it; or, without, on a condition.
+
+    `results` are kept by index until the end; an index that is absent was dropped.
+    """
+
+    rules: LoopRules
+    items: list[msgspec.Raw] | None
+    total: int | None
+    begun: int = 0
+    active: dict[int, Item] = {}
+    results: dict[int, msgspec.Raw] = {}
+    failures: list[IterationFailure] = []
+    previous: MaybeRaw = UNSET
 
 
 class ExecutionState(msgspec.Struct, kw_only=True):
     """One execution. `seq` is the number of its last event, and the counter that commits compare.
 
-    `updated_at` is the instant of the last event.
-    `open_runs` counts node runs that are not terminal, `outstanding` those with a task under way.
+    `updated_at` is the instant of the last event. `open_runs` counts node runs that are not terminal,
+    `outstanding` those with a task under way. `held` are node runs whose dispatch a pause holds back,
+    `waits` those that are suspended, the oldest first; `questions` are the interactions that are open,
+    by id, also while a handler looks at one. `signals` are kept for waits to come, and `heard` are the
+    ids of all that came. `carried` is what another execution gives to node runs that are not there yet.
     """
 
     id: str
@@ -55,7 +114,15 @@ class ExecutionState(msgspec.Struct, kw_only=True):
     created_at: datetime
     updated_at: datetime
     runs: dict[RunKey, NodeRun]
+    loops: dict[RunKey, LoopRun] = {}
+    waits: dict[RunKey, None] = {}
+    questions: dict[str, RunKey] = {}
+    held: dict[RunKey, None] = {}
+    signals: list[tuple[SignalReceived, datetime]] = []
+    heard: set[str] = set()
+    carried: dict[RunKey, CarriedRun] = {}
     status: ExecutionStatus = ExecutionStatus.NEW
+    paused: bool = False
     seq: int = 1
     open_runs: int = 0
     outstanding: int = 0

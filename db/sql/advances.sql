@@ -15,6 +15,7 @@ winner as (
               started_at  = coalesce(advance.started_at, execution.started_at),
               finished_at = coalesce(advance.finished_at, execution.finished_at),
               failure     = coalesce(advance.failure, execution.failure),
+              paused      = execution.id = any ($25::uuid[]),
               updated_at  = statement_timestamp()
          from advance
         where execution.id      = advance.id
@@ -54,6 +55,63 @@ ended as (
      using winner
      where timers.execution_id = winner.id
        and timers.execution_id = any ($24::uuid[])
+),
+born as (
+    insert into workflow_executions (id, user_id, workflow_id, version_id, status, version, mode, priority, concurrency_key,
+                                     parent_execution_id, parent_node_id, parent_waits, created_at, updated_at)
+    select child.id, child.user_id, child.workflow_id, child.version_id, 'NEW', 1, child.mode, child.priority,
+           child.concurrency_key, child.parent_execution_id, child.parent_node_id, child.parent_waits, child.at,
+           statement_timestamp()
+      from json_to_recordset($26::json)
+        as child (by uuid, id uuid, user_id uuid, workflow_id uuid, version_id uuid, mode text, priority smallint,
+                  concurrency_key text, parent_execution_id uuid, parent_node_id text, parent_waits text, at timestamptz)
+      join winner on winner.id = child.by
+        on conflict (id) do nothing
+ returning id
+),
+begun as (
+    insert into history (execution_id, seq, at, kind, data)
+    select child.id, 1, child.at, 'execution_created', child.created
+      from json_to_recordset($26::json)
+        as child (id uuid, at timestamptz, created json)
+      join born on born.id = child.id
+),
+released as (
+       update workflow_executions as child
+          set parent_waits = release.parent_waits
+         from unnest($27::uuid[], $28::uuid[], $29::text[]) as release (by, id, parent_waits)
+         join winner on winner.id = release.by
+        where child.id = release.id
+          and child.id = any ($28)
+),
+opened as (
+    insert into interactions (id, user_id, execution_id, workflow_id, node_id, iteration, kind, title, message, fields, choices,
+                              value, editable, approvers, approvals_required, rejections_required, channel, priority, status,
+                              due_at, closed_at, created_at)
+    select question.id, question.user_id, question.execution_id, question.workflow_id, question.node_id, question.iteration,
+           question.kind, question.title, question.message, coalesce(question.fields, '{}'), question.choices, question.value,
+           question.editable, question.approvers, question.approvals_required, question.rejections_required,
+           question.channel, question.priority, question.status, question.due_at, question.closed_at, question.at
+      from json_to_recordset($30::json)
+        as question (id uuid, user_id uuid, execution_id uuid, workflow_id uuid, node_id text, iteration integer[], kind text,
+                     title text, message text, fields json, choices json, value json, editable boolean, approvers text[],
+                     approvals_required integer, rejections_required integer, channel text, priority text, status text,
+                     due_at timestamptz, closed_at timestamptz, at timestamptz)
+      join winner on winner.id = question.execution_id
+        on conflict (id) do nothing
+),
+answered as (
+       update interactions as question
+          set status    = closing.status,
+              closed_at = closing.at,
+              answers   = case when json_array_length(question.answers) = 0 and closing.answer is not null
+                               then json_build_array(closing.answer)
+                               else question.answers
+                           end
+         from json_to_recordset($31::json) as closing (by uuid, id uuid, status text, at timestamptz, answer json)
+         join winner on winner.id = closing.by
+        where question.id     = closing.id
+          and question.status = 'PENDING'
 )
 select id from winner;
 

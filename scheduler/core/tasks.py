@@ -3,10 +3,13 @@
 import msgspec
 from msgspec import UNSET
 
-from contracts.execution.plan import Plan, PlannedNode
-from contracts.execution.state import ExecutionState, NodeRun
+from contracts.execution import values
+from contracts.execution.plan import Plan, PlannedConnection, PlannedNode
+from contracts.execution.state import ExecutionState
+from contracts.failures import Failure
 from contracts.ids import Iteration, RunKey
 from contracts.messages import Delivered, Task, TaskExecution, Upstream, encode
+from contracts.statuses import NodeRunStatus
 from contracts.subjects import TaskAddress
 
 NO_UPSTREAM: dict[str, Upstream] = {}
@@ -50,6 +53,8 @@ def build(
     node = plan.nodes[key[0]]
     run = state.runs[key]
     assert run.ready_at is not None, "a task follows from readiness"
+    arrived = deliveries(state, node, key[1])
+    is_fed = not arrived or node.names_trigger
     return Task(
         execution=execution,
         node=node.encoded,
@@ -57,9 +62,40 @@ def build(
         attempt=run.attempt,
         token=token,
         now=run.ready_at,
-        deliveries=deliveries(state, node, key[1]),
+        deliveries=arrived,
         nodes=_upstream(plan, state, node, key[1]) if node.references else NO_UPSTREAM,
-        trigger=state.created.input if node.is_root or node.names_trigger else UNSET,
+        trigger=state.created.input if is_fed else UNSET,
+        loop=values.loop_scope(state, node.loops, key[1]) if node.names_loop else None,
+        next_loop=values.asked_scope(state, node.loops, key) if node.loop is not None else None,
+        is_asked=node.loop is not None and key in state.loops,
+        resumed=run.resumed,
+        checkpoints=run.checkpoints,
+    )
+
+
+def build_return(
+    plan: Plan, state: ExecutionState, over: RunKey, *, execution: msgspec.Raw
+) -> Task:
+    """Return what a loop's port `loop_body` got from an iteration, in the form of a task.
+
+    Nobody carries it out: it is what the mappings of connections that lead back are evaluated with.
+    """
+    loop_id, path = over
+    node = plan.nodes[loop_id]
+    assert node.loop is not None
+    item = state.loops[loop_id, path[:-1]].active[path[-1]]
+    arrived = sorted(item.arrived, key=node.loop.back.index)
+    return Task(
+        execution=execution,
+        node=node.encoded,
+        iteration=path,
+        attempt=0,
+        token="",
+        now=state.updated_at,
+        deliveries=tuple(_delivery(wire, values.value_over(state, wire, path)) for wire in arrived),
+        nodes=_upstream(plan, state, node, path),
+        trigger=state.created.input,
+        loop=values.loop_scope(state, (*node.loops, loop_id), path),
     )
 
 
@@ -67,26 +103,41 @@ def deliveries(
     state: ExecutionState, node: PlannedNode, iteration: Iteration
 ) -> tuple[Delivered, ...]:
     """Return the values that arrived at a node run, in the order of the connections list."""
-    arrived = []
-    for each in node.incoming:
-        ports = state.runs[each.source, iteration].ports
-        if ports is not None and each.from_port in ports:
-            value = ports[each.from_port]
-            arrived.append(Delivered(each.source, value, each.to_port, each.mapping, each.wired))
-    return tuple(arrived)
+    run = state.runs[node.id, iteration]
+    if run.input is not UNSET:  # a fork gives it in their place
+        return (Delivered("", run.input),)
+    if state.created.single_node_id is not None and not iteration:
+        return ()
+    return tuple(_delivery(wire, value) for wire, value in values.delivered(state, node, iteration))
+
+
+def _delivery(wire: PlannedConnection, value: msgspec.Raw) -> Delivered:
+    return Delivered(wire.source, value, wire.to_port, wire.mapping, wire.wired)
 
 
 def _upstream(
     plan: Plan, state: ExecutionState, node: PlannedNode, iteration: Iteration
 ) -> dict[str, Upstream]:
-    return {
-        name: _seen(plan.nodes[name], state.runs[name, iteration])
-        for name in node.references
-        if name in plan.nodes
-    }
+    """Return what the node's expressions name: of a node outside of its loops the run that holds for all."""
+    seen = {}
+    for name in node.references:
+        other = plan.nodes.get(name)
+        if other is None:
+            continue
+        key = (name, iteration[: len(other.loops)])
+        run = state.runs.get(key)
+        if run is not None:
+            seen[name] = _seen(other, run.status, run.ports or {}, run.failure)
+        elif (carried := state.carried.get(key)) is not None and carried.ports is not None:
+            seen[name] = _seen(other, NodeRunStatus.SUCCESS, carried.ports, None)
+    return seen
 
 
-def _seen(node: PlannedNode, run: NodeRun) -> Upstream:
-    ports = run.ports or {}
-    error = msgspec.Raw(encode(run.failure)) if run.failure is not None else UNSET
-    return Upstream(run.status, ports, node.main_output(ports), error)
+def _seen(
+    node: PlannedNode,
+    status: NodeRunStatus,
+    ports: dict[str, msgspec.Raw],
+    failure: Failure | None,
+) -> Upstream:
+    error = msgspec.Raw(encode(failure)) if failure is not None else UNSET
+    return Upstream(status, ports, node.main_output(ports), error)

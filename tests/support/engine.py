@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.execution import fold
+from contracts.execution import fold, values
 from contracts.execution.plan import Plan, VersionFacts, compile_plan
 from contracts.execution.state import ExecutionState
 from contracts.failures import Failure, FailureKind
@@ -24,6 +24,7 @@ from contracts.statuses import (
 from scheduler.core.advance import advance
 from scheduler.core.decision import (
     Admitted,
+    AssemblyFailed,
     CancelAsked,
     Decision,
     Input,
@@ -95,11 +96,20 @@ def raw(value: Any) -> msgspec.Raw:
 
 def plain_input(plan: Plan, state: ExecutionState, key: RunKey) -> Any:
     """Assemble an input from the first value that arrived: enough where no mapping matters."""
-    for each in plan.nodes[key[0]].incoming:
-        ports = state.runs[each.source, key[1]].ports
-        if ports is not None and each.from_port in ports:
-            return msgspec.json.decode(ports[each.from_port])
+    for _, value in values.delivered(state, plan.nodes[key[0]], key[1]):
+        return msgspec.json.decode(value)
     return msgspec.json.decode(state.created.input)
+
+
+def plain_result(plan: Plan, state: ExecutionState, over: RunKey) -> Any:
+    """Return what came back from an iteration, each mapping read as a constant; `FAIL` is a failure."""
+    loop_id, path = over
+    item = state.loops[loop_id, path[:-1]].active[path[-1]]
+    mapping = item.arrived[0].mapping
+    assert mapping is not None
+    if mapping["expression"] == "FAIL":
+        raise AssemblyFailed(Failure(FailureKind.INVALID_EXPRESSION, "missing", "not there"))
+    return mapping["expression"]
 
 
 class Engine:
@@ -128,7 +138,14 @@ class Engine:
         self.at += timedelta(seconds=after)
         before = {key: run.status for key, run in self.state.runs.items()}
         status = self.state.status
-        decision = advance(self.plan, self.state, given, at=self.at, input_of=plain_input)
+        decision = advance(
+            self.plan,
+            self.state,
+            given,
+            at=self.at,
+            input_of=plain_input,
+            result_of=plain_result,
+        )
         self.history.extend(decision.events)
         for timer in decision.timers:
             self.timers[timer.key] = timer
@@ -209,7 +226,7 @@ class Engine:
     @property
     def under_way(self) -> set[RunKey]:
         """The node runs with an attempt dispatched."""
-        return {key for key, run in self.state.runs.items() if run.status is NodeRunStatus.RUNNING}
+        return {key for key, run in self.state.runs.items() if run.has_task}
 
     def _check_moves(self, before: dict[RunKey, NodeRunStatus], status: ExecutionStatus) -> None:
         after = self.state.status
@@ -233,4 +250,5 @@ class Engine:
         if self.state.is_terminal:
             assert not unfinished
         elif self.state.started_at is not None:
-            assert self.under_way or self.timers, "nothing is stuck without a reason"
+            reasons = (self.under_way, self.timers, self.state.waits, self.state.held)
+            assert any(reasons), "nothing is stuck without a reason"

@@ -8,8 +8,10 @@ import pytest
 
 from bus.client import Bus
 from bus.publisher import Publisher
+from contracts.schedules import Calendar
 from db import node_types
 from db.store import Store
+from flotilla.cron import read_cron
 from flotilla.embedded.nats import NatsServer
 from nodes.regex import Re2
 from scheduler.service import SchedulerSettings, run_scheduler
@@ -37,7 +39,8 @@ class Processes:
             scheduler_id=scheduler_id,
         )
         ready = asyncio.Event()
-        run = run_scheduler(settings, regex=Re2(), stop=stop, ready=ready)
+        calendar = Calendar(read_cron)
+        run = run_scheduler(settings, regex=Re2(), calendar=calendar, stop=stop, ready=ready)
         running = asyncio.create_task(run)
         looking = asyncio.create_task(ready.wait())
         try:

@@ -7,18 +7,23 @@ from typing import Any, Protocol
 import pytest
 
 from bus import provision
+from bus.message import ACK
 from bus.tasks import queue_lengths
+from bus.wire import Sendable
 from contracts.history import By
 from contracts.messages import Result
 from db.advances import Advance, AdvanceSession
 from db.clock import DatabaseClock
 from db.errors import CommitInDoubt
 from nodes.regex import Re2
+from scheduler.assembling import Assembling
 from scheduler.core.decision import Admitted, CancelAsked, Reported
 from scheduler.entries import Entry
 from scheduler.executions import Executions, Plans
 from scheduler.intake import Intake
 from scheduler.loop import Loop
+from scheduler.slots import Slots
+from scheduler.targets import Targets
 from scheduler.tokens import Tokens
 from tests.support.engine import document, node, raw, wire
 from tests.support.installation import Installation
@@ -40,6 +45,11 @@ class Handed:
     async def ack(self) -> None:
         """Remember it."""
         self.is_acknowledged = True
+
+    def sendable(self, answer: bytes) -> Sendable:
+        """Remember it, for the answer is sent right afterwards."""
+        self.is_acknowledged = answer == ACK
+        return "acknowledged", answer, None, ""
 
 
 class LosesTheFirstAnswer(AdvanceSession):
@@ -80,16 +90,19 @@ async def make_loop(installation: Installation) -> MakeLoop:
         store = installation.store
         opened = await session.open(store)
         clock = await DatabaseClock.measured(store)
+        intake, plans = Intake(), Plans(store)
         loop = Loop(
-            intake=Intake(),
-            executions=Executions(store, Plans(store), limit=limit),
+            intake=intake,
+            executions=Executions(store, plans, limit=limit),
             session=opened,
             publisher=installation.publisher,
-            publish=installation.bus.publish,
+            tell=installation.bus.publish_all,
             tokens=Tokens(bytes(32)),
             now=clock.now,
             max_payload=lambda: installation.bus.max_payload,
-            regex=Re2(),
+            assembling=Assembling(Re2()),
+            targets=Targets(store, plans, Re2()),
+            slots=Slots(store, intake),
             bury=bury,
             purge=lambda _namespace, _execution_id: None,
             stream_missing=lambda: None,

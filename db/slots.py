@@ -1,0 +1,26 @@
+"""Slots: how many executions of one concurrency key may be under way at once, exact for any number of schedulers."""
+
+from typing import Final
+
+from db import queries
+from db.store import Store
+
+_SQL: Final = queries.load("slots")
+
+
+async def fill(store: Store, workflow_id: str, key: str, limit: int) -> frozenset[str]:
+    """Give free slots to executions that wait for one, and return those that have one and have not started.
+
+    By priority, then arrival. One transaction at a time hands out the slots of a key, so never more than `limit`
+    are held.
+    """
+    async with store.transaction() as session:
+        await session.execute(_SQL["lock_slots"], workflow_id, key)
+        rows = await session.fetch(_SQL["fill_slots"], workflow_id, key, limit)
+    return frozenset(str(row["id"]) for row in rows)
+
+
+async def holders(store: Store, workflow_id: str, key: str, limit: int) -> tuple[str, ...]:
+    """Return executions that hold a slot of a key, the oldest first."""
+    rows = await store.fetch(_SQL["slot_holders"], workflow_id, key, limit)
+    return tuple(str(row["id"]) for row in rows)

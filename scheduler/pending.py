@@ -1,0 +1,247 @@
+"""What one batch decided for one execution, and the rows that it becomes."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from contracts import history
+from contracts.execution.state import ExecutionState
+from contracts.history import ChildFinished, Event, EventMessage, MaybeRaw, NodeRunRef, Slot
+from contracts.ids import RunKey
+from contracts.messages import encode
+from db.advances import Advance, ChildRow, ClosingRow, EventRow, InteractionRow, TimerRow
+from scheduler.core.decision import (
+    ClosedInteraction,
+    Decision,
+    NewChild,
+    NewInteraction,
+    Timer,
+)
+from scheduler.entries import Entry
+from scheduler.executions import Live
+
+
+class Recorded(NamedTuple):
+    """An event to commit, its data encoded once, and the node runs dispatched with it."""
+
+    event: Event
+    data: bytes
+    dispatched: tuple[RunKey, ...]
+
+
+class Pending:
+    """What one batch decided for one execution: events to commit and what follows from them."""
+
+    __slots__ = (
+        "children",
+        "cleared",
+        "closed",
+        "entries",
+        "events",
+        "given_up",
+        "live",
+        "opened",
+        "released",
+        "stop",
+        "tasks",
+        "timers",
+        "was",
+    )
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.was = live.state.seq
+        self.entries: list[tuple[Entry, Decision]] = []
+        self.events: list[Recorded] = []
+        self.tasks: dict[RunKey, None] = {}
+        self.timers: dict[str, Timer] = {}
+        self.cleared: list[str] = []
+        self.children: list[NewChild] = []
+        self.opened: dict[str, NewInteraction] = {}
+        self.closed: dict[str, ClosedInteraction] = {}
+        self.released: list[str] = []
+        self.given_up: list[str] = []
+        self.stop = False
+
+    def add(self, entry: Entry, decision: Decision) -> None:
+        """Collect one decision; the last event of it carries what it dispatched."""
+        self.entries.append((entry, decision))
+        for position, event in enumerate(decision.events, 1):
+            last = position == len(decision.events)
+            dispatched = decision.dispatched if last else ()
+            self.events.append(Recorded(event, history.encode_data(event.data), dispatched))
+        self.tasks.update(dict.fromkeys(decision.dispatched))
+        for key in decision.cleared:
+            self.timers.pop(key, None)  # set and cleared within one batch
+        self.timers.update({timer.key: timer for timer in decision.timers})
+        self.cleared.extend(decision.cleared)
+        self.children.extend(decision.children)
+        self.opened.update((each.id, each) for each in decision.opened)
+        for each in decision.closed:
+            self.closed.setdefault(each.id, each)
+        self.given_up.extend(decision.orphans)
+        self.released.extend(
+            event.data.child_execution_id
+            for event in decision.events
+            if type(event.data) is ChildFinished
+        )
+        self.stop = self.stop or decision.stop_workers
+
+    @property
+    def must_commit(self) -> bool:
+        """Whether anything is to be stored."""
+        return bool(self.events or self.cleared)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether an input changed nothing, which is true only of a state that is not behind."""
+        return any(decision.refused is not None for _, decision in self.entries)
+
+    @property
+    def slot_wanted(self) -> Slot | None:
+        """The slot without which the execution cannot start."""
+        wants = any(decision.refused == "no_slot" for _, decision in self.entries)
+        return self.live.state.created.slot if wants else None
+
+    @property
+    def slot_freed(self) -> Slot | None:
+        """The slot that the execution gives back with its end."""
+        is_over = bool(self.events) and self.live.state.is_terminal
+        return self.live.state.created.slot if is_over else None
+
+
+def creation(pending: Pending) -> tuple[Recorded, ...]:
+    """Return the creation of an execution that was admitted just now, for it is told with its first advance."""
+    if pending.was != 1 or not pending.events:
+        return ()
+    state = pending.live.state
+    created = Event(1, state.created_at, state.created)
+    return (Recorded(created, history.encode_data(state.created), ()),)
+
+
+def advance_of(pending: Pending) -> Advance:
+    """Return what is stored for one execution."""
+    state = pending.live.state
+    failure = encode(state.failure) if state.failure is not None else None
+    return Advance(
+        execution_id=state.id,
+        was=pending.was,
+        now=state.seq,
+        status=state.status,
+        started_at=state.started_at,
+        finished_at=state.finished_at,
+        failure=failure,
+        events=[row_of(recorded) for recorded in pending.events],
+        timers=[timer_row(state.id, timer) for timer in pending.timers.values()],
+        cleared=pending.cleared,
+        paused=state.paused,
+        children=[child_row(state, child) for child in pending.children],
+        released=pending.released,
+        given_up=pending.given_up,
+        opened=[interaction_row(pending, each) for each in pending.opened.values()],
+        closed=[
+            closing_row(state, each)
+            for each in pending.closed.values()
+            if each.id not in pending.opened
+        ],
+    )
+
+
+def row_of(recorded: Recorded) -> EventRow:
+    """Return the row of history of an event."""
+    event = recorded.event
+    return (
+        event.seq,
+        event.at,
+        event.kind,
+        event.node_id,
+        event.iteration,
+        event.attempt,
+        recorded.data.decode(),
+    )
+
+
+def timer_row(execution_id: str, timer: Timer) -> TimerRow:
+    """Return the row of a timer."""
+    return TimerRow(
+        execution_id, timer.key, timer.kind, timer.node_id, timer.iteration, timer.due_at
+    )
+
+
+def event_message(execution_id: str, recorded: Recorded) -> EventMessage:
+    """Return an event as others see it."""
+    event = recorded.event
+    return EventMessage(
+        execution_id,
+        event.seq,
+        event.at,
+        event.kind,
+        msgspec.Raw(recorded.data),
+        event.node_id,
+        event.iteration,
+        event.attempt,
+        tuple(NodeRunRef(node_id, iteration) for node_id, iteration in recorded.dispatched),
+    )
+
+
+def child_row(state: ExecutionState, child: NewChild) -> ChildRow:
+    """Return the row of an execution that another one starts."""
+    created = child.created
+    parent = created.parent
+    return ChildRow(
+        by=state.id,
+        id=child.id,
+        user_id=created.user_id,
+        workflow_id=created.workflow_id,
+        version_id=created.version_id,
+        mode=created.mode,
+        priority=created.priority,
+        concurrency_key=created.slot.key if created.slot else None,
+        parent_execution_id=parent.execution_id if parent else None,
+        parent_node_id=parent.node_id if parent else None,
+        parent_waits="YES" if parent is not None and not parent.is_detached else None,
+        at=child.at,
+        created=msgspec.Raw(history.encode_data(created)),
+    )
+
+
+def interaction_row(pending: Pending, opened: NewInteraction) -> InteractionRow:
+    """Return the row of a question; one that the same batch closes is closed from the beginning."""
+    state = pending.live.state
+    order = opened.order
+    closed = pending.closed.get(opened.id)
+    return InteractionRow(
+        id=opened.id,
+        user_id=state.created.user_id,
+        execution_id=state.id,
+        workflow_id=state.created.workflow_id,
+        node_id=opened.node_id,
+        iteration=opened.iteration,
+        kind=order.kind,
+        title=order.title,
+        message=order.message,
+        fields=order.fields,
+        choices=order.choices,
+        value=order.value,
+        editable=order.editable,
+        approvers=order.approvers,
+        approvals_required=order.approvals_required,
+        rejections_required=order.rejections_required,
+        channel=order.channel,
+        priority=order.priority,
+        status=closed.status if closed else "PENDING",
+        due_at=opened.due_at,
+        closed_at=state.updated_at if closed else None,
+        at=state.updated_at,
+    )
+
+
+def closing_row(state: ExecutionState, closed: ClosedInteraction) -> ClosingRow:
+    """Return what closes a question."""
+    answer: MaybeRaw = msgspec.UNSET
+    if closed.status == "ANSWERED":
+        said = {"data": closed.data, "port": closed.port, "by": closed.by, "at": state.updated_at}
+        answer = msgspec.Raw(encode(said))
+    return ClosingRow(
+        by=state.id, id=closed.id, status=closed.status, at=state.updated_at, answer=answer
+    )
