@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 from bus.api import nanoseconds
-from bus.client import Bus, Headers
+from bus.client import Bus
+from bus.wire import Headers, Sendable
 from contracts.subjects import TRACEPARENT_HEADER
 
 ACK: Final = b"+ACK"
@@ -70,11 +71,10 @@ class Message:
         self,
         bus: Bus,
         source: Source,
-        *,
         subject: str,
         reply: str,
         data: bytes,
-        headers: Headers | None,
+        headers: Headers | None = None,
     ) -> None:
         self._bus = bus
         self._source = source
@@ -115,6 +115,10 @@ class Message:
     def source(self) -> Source:
         """The pull that received it."""
         return self._source
+
+    def sendable(self, answer: bytes) -> Sendable:
+        """Return an answer as a message of its own, to be sent together with others."""
+        return self.reply, answer, None, ""
 
     async def ack(self) -> None:
         """It is done: the stream deletes it, if it is a work queue."""

@@ -1,14 +1,15 @@
 """JetStream publishes, many in flight, each acknowledgement read.
 
 All acknowledgements come to one inbox, where the last token of the subject tells whose it is. That costs a
-dictionary entry per publish; a request of nats-py costs a task.
+dictionary entry per publish; a request of nats-py costs a task. What is published together is written
+together, and waits for its acknowledgements as one.
 
 A publish that gets no answer is *in doubt*, not failed: it may sit in a buffer and be stored after the
 reconnect. So what is published needs an identity of its own, such as a subject per attempt.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from types import TracebackType
@@ -16,9 +17,8 @@ from typing import Final, NamedTuple, Self, assert_never
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 
-from bus.client import Bus, Headers, Subscription
+from bus.client import Bus, Subscription
 from bus.errors import (
     NoStream,
     PayloadTooLarge,
@@ -26,6 +26,7 @@ from bus.errors import (
     PublishRefused,
     StreamFull,
 )
+from bus.wire import Headers
 
 log = structlog.get_logger()
 
@@ -86,12 +87,12 @@ class Publisher:
         self._max_outstanding = max_outstanding
         self._prefix = f"{bus.new_inbox()}."
         self._number = 0
-        self._outstanding: dict[int, _Outstanding] = {}  # the oldest first
+        self._outstanding: dict[int, _Single | _Batch] = {}  # by number, the oldest first
         self._timer: asyncio.TimerHandle | None = None
         self._subscription: Subscription | None = None
 
     async def __aenter__(self) -> Self:
-        self._subscription = await self._bus.subscribe_raw(f"{self._prefix}*", self._receive)
+        self._subscription = await self._bus.listen(f"{self._prefix}*", self._receive)
         self._bus.attach(self)
         return self
 
@@ -145,8 +146,13 @@ class Publisher:
 
         Raises InvalidSubject and BusClosed; some of the messages may have been sent then.
         """
-        sent = [await self.send(*message) for message in messages]
-        return [await ack for ack in sent]
+        left = list(messages)
+        sent: list[_Batch] = []
+        while left:
+            room = await self._room()
+            sent.append(await self._send_all(left[:room]))
+            left = left[room:]
+        return [ack for batch in sent for ack in await batch.done]
 
     async def send(
         self, subject: str, data: bytes, headers: Headers | None = None
@@ -156,17 +162,13 @@ class Publisher:
         Without a connection nothing is written: a later reconnect does not send what the caller may
         have published again by then. Raises InvalidSubject and BusClosed.
         """
-        while len(self._outstanding) >= self._max_outstanding:
-            await self._oldest()
-        ack: asyncio.Future[Ack] = self._loop.create_future()
-        if not self._bus.is_connected and not self._bus.is_closed:
-            ack.set_result(Ack.IN_DOUBT)
-            return ack
-        self._number += 1
-        number = self._number
-        self._outstanding[number] = _Outstanding(ack, self._loop.time() + self._timeout)
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout, self._expire)
+        await self._room()
+        single = _Single(self._loop, self._deadline())
+        if self._is_cut_off:
+            single.settle(0, Ack.IN_DOUBT)
+            return single.done
+        self._number = number = self._number + 1
+        self._outstanding[number] = single
         try:
             await self._bus.publish(subject, data, headers, reply=f"{self._prefix}{number}")
         except PayloadTooLarge:
@@ -174,7 +176,47 @@ class Publisher:
         except BaseException:
             self._settle(number, Ack.IN_DOUBT)
             raise
-        return ack
+        return single.done
+
+    async def _send_all(self, messages: Sequence[Outgoing]) -> "_Batch":
+        """`send` for messages that are written together."""
+        first = self._number + 1
+        numbers = range(first, first + len(messages))
+        batch = _Batch(self._loop, self._deadline(), first, len(messages))
+        if self._is_cut_off:
+            for number in numbers:
+                batch.settle(number, Ack.IN_DOUBT)
+            return batch
+        self._number += len(messages)
+        self._outstanding.update(dict.fromkeys(numbers, batch))
+        try:
+            refused = await self._bus.publish_all(
+                [
+                    (subject, data, headers, f"{self._prefix}{number}")
+                    for number, (subject, data, headers) in zip(numbers, messages, strict=True)
+                ]
+            )
+            for position, error in refused.items():
+                if not isinstance(error, PayloadTooLarge):
+                    raise error
+                self._settle(first + position, Ack.TOO_LARGE)
+        except BaseException:
+            for number in numbers:
+                self._settle(number, Ack.IN_DOUBT)
+            raise
+        return batch
+
+    @property
+    def _is_cut_off(self) -> bool:
+        """Whether what is written now would have to wait for a reconnect."""
+        return not self._bus.is_connected and not self._bus.is_closed
+
+    def _deadline(self) -> float:
+        """Return when a publish of now is in doubt, and see to it."""
+        deadline = self._loop.time() + self._timeout
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._expire)
+        return deadline
 
     def disconnected(self) -> None:
         """Acknowledgements of the old connection never come."""
@@ -184,18 +226,21 @@ class Publisher:
     def reconnected(self) -> None:
         """The subscription to our inbox is back already."""
 
-    async def _oldest(self) -> None:
-        number, oldest = next(iter(self._outstanding.items()))
-        await asyncio.wait([oldest.ack])
-        self._outstanding.pop(number, None)  # it is still there if its caller was cancelled
+    async def _room(self) -> int:
+        """Return how many more messages may wait for their acknowledgement: one at least."""
+        while (room := self._max_outstanding - len(self._outstanding)) <= 0:
+            number, oldest = next(iter(self._outstanding.items()))
+            await asyncio.wait([oldest.done])
+            self._outstanding.pop(number, None)  # it is still there if its caller was cancelled
+        return room
 
-    async def _receive(self, msg: Msg) -> None:
-        self._settle(int(msg.subject.rpartition(".")[2]), read_ack(msg))
+    def _receive(self, subject: str, _reply: str, data: bytes, _headers: Headers | None) -> None:
+        self._settle(int(subject[len(self._prefix) :]), read_ack(data))
 
     def _settle(self, number: int, ack: Ack) -> None:
-        outstanding = self._outstanding.pop(number, None)
-        if outstanding is not None and not outstanding.ack.done():
-            outstanding.ack.set_result(ack)
+        waiting = self._outstanding.pop(number, None)
+        if waiting is not None:
+            waiting.settle(number, ack)
 
     def _expire(self) -> None:
         """Give up on the oldest publishes, and come again when the next one is due."""
@@ -209,9 +254,41 @@ class Publisher:
         self._timer = None
 
 
-class _Outstanding(NamedTuple):
-    ack: asyncio.Future[Ack]
-    deadline: float  # by the event loop's clock
+class _Single:
+    """The acknowledgement of one message; `deadline` by the event loop's clock."""
+
+    __slots__ = ("deadline", "done")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        self.deadline = deadline
+        self.done: asyncio.Future[Ack] = loop.create_future()
+
+    def settle(self, _number: int, ack: Ack) -> None:
+        """Take it."""
+        if not self.done.done():
+            self.done.set_result(ack)
+
+
+class _Batch:
+    """The acknowledgements of messages with numbers in a row from `first` on; `deadline` by the event loop's clock."""
+
+    __slots__ = ("_acks", "_first", "_missing", "deadline", "done")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deadline: float, first: int, count: int
+    ) -> None:
+        self.deadline = deadline
+        self.done: asyncio.Future[list[Ack]] = loop.create_future()
+        self._first = first
+        self._acks = [Ack.IN_DOUBT] * count
+        self._missing = count
+
+    def settle(self, number: int, ack: Ack) -> None:
+        """Take the acknowledgement of one message."""
+        self._acks[number - self._first] = ack
+        self._missing -= 1
+        if not self._missing and not self.done.done():
+            self.done.set_result(self._acks)
 
 
 class _Error(msgspec.Struct):
@@ -226,14 +303,14 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-def read_ack(msg: Msg) -> Ack:
+def read_ack(data: bytes) -> Ack:
     """Return what an answer to a publish says. An answer without body comes from a server without such a stream."""
-    if not msg.data:
+    if not data:
         return Ack.NO_STREAM
     try:
-        error = _decode(msg.data).error
+        error = _decode(data).error
     except msgspec.DecodeError:
-        log.error("publish_answer_unreadable", data=msg.data[:200])
+        log.error("publish_answer_unreadable", data=data[:200])
         return Ack.IN_DOUBT
     return Ack.STORED if error is None else _ack_of(error)
 

@@ -38,7 +38,6 @@ from types import TracebackType
 from typing import Final, Self
 
 import structlog
-from nats.aio.msg import Msg
 
 from bus.api import nanoseconds
 from bus.client import Bus, Subscription
@@ -46,6 +45,7 @@ from bus.ending import end
 from bus.errors import BusClosed, BusError
 from bus.message import Message, Source
 from bus.requests import Requests
+from bus.wire import Headers
 
 log = structlog.get_logger()
 
@@ -164,7 +164,7 @@ class Pull:
 
     async def __aenter__(self) -> Self:
         # Messages are delivered to the inbox of their request but keep their own subject, statuses do not.
-        self._subscription = await self._bus.subscribe_raw(f"{self._inbox}.*", self._receive)
+        self._subscription = await self._bus.listen(f"{self._inbox}.*", self._receive)
         self._bus.attach(self)
         self._wake.set()
         self._keeper = asyncio.create_task(self._keep(), name=f"pull {self.stream} {self.consumer}")
@@ -235,25 +235,16 @@ class Pull:
         self._heard_at = self._loop.time()
         self._wake.set()
 
-    async def _receive(self, msg: Msg) -> None:
+    def _receive(self, subject: str, reply: str, data: bytes, headers: Headers | None) -> None:
         """Book a message or a status. Only messages have a reply subject."""
         self._heard_at = self._loop.time()
-        if not msg.reply:
-            self._read_status(msg)
+        if not reply:
+            self._read_status(subject, headers or {})
             return
         self._failures = 0
         self._requests.delivered()
         self._held += 1
-        self.arrivals.put(
-            Message(
-                self._bus,
-                self,
-                subject=msg.subject,
-                reply=msg.reply,
-                data=msg.data,
-                headers=msg.headers,
-            )
-        )
+        self.arrivals.put(Message(self._bus, self, subject, reply, data, headers))
         if not self._requests.owed:
             self._widen()
         if self._requests.owed * 2 <= self._window:
@@ -263,9 +254,8 @@ class Pull:
         """All that was asked for came, so there may be more."""
         self._window = min(self._window * 2, self._batch)
 
-    def _read_status(self, msg: Msg) -> None:
-        headers = msg.headers or {}
-        number = int(msg.subject.rpartition(".")[2])
+    def _read_status(self, subject: str, headers: Headers) -> None:
+        number = int(subject.rpartition(".")[2])
         status = headers.get(STATUS, "")
         description = headers.get(DESCRIPTION, "")
         if status == HEARTBEAT_STATUS:
@@ -282,7 +272,7 @@ class Pull:
         if status != HEARTBEAT_STATUS:
             self._wake.set()
 
-    def _expired(self, number: int, headers: dict[str, str]) -> None:
+    def _expired(self, number: int, headers: Headers) -> None:
         self._requests.ended(number, left=_left(headers))
         if self._want is not None:
             self._window = min(IDLE, self._batch)
@@ -383,7 +373,7 @@ class Pull:
         self.arrivals.fail(error)
 
 
-def _left(headers: dict[str, str]) -> int | None:
+def _left(headers: Headers) -> int | None:
     """How much of a request was unfilled when it ended, if the status tells."""
     text = headers.get(PENDING)
     return int(text) if text is not None else None

@@ -18,8 +18,9 @@ from typing import Final, NamedTuple, Self
 import msgspec
 import structlog
 
-from bus.client import Bus, CoreMessage, Headers, Subscription
+from bus.client import Bus, CoreMessage, Subscription
 from bus.errors import BusError
+from bus.wire import Headers
 
 log = structlog.get_logger()
 

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from bus import api
-from bus.client import Bus, Headers
+from bus.client import Bus
 from bus.errors import ApiError
 from bus.provision import NODE_TYPE_KEY
+from bus.wire import Headers
 from contracts import subjects
 
 

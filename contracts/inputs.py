@@ -143,7 +143,7 @@ class Scope(Mapping[str, Any]):
             case "now":
                 return self._task.now
             case "loop" if self._task.loop is not None:
-                return _loop(self._task.loop)
+                return loop_value(self._task.loop)
             case _:
                 raise KeyError(name)
 
@@ -211,7 +211,7 @@ def _upstream(upstream: Upstream) -> dict[str, Any]:
     return seen
 
 
-def _loop(loop: LoopScope) -> dict[str, Any]:
+def loop_value(loop: LoopScope) -> dict[str, Any]:
     """Return what stands under `loop`; `count` is null for a loop on a condition."""
     seen: dict[str, Any] = {"index": loop.index, "count": loop.count}
     for name in ("item", "items", "previous"):
@@ -219,7 +219,7 @@ def _loop(loop: LoopScope) -> dict[str, Any]:
         if value is not UNSET:
             seen[name] = _decode(value)
     if loop.parent is not None:
-        seen["parent"] = _loop(loop.parent)
+        seen["parent"] = loop_value(loop.parent)
     return seen
 
 

@@ -1,4 +1,4 @@
-"""Limits of documents: each is a setting `LIMIT_<NAME>`, and the problem past it names it."""
+"""Limits of documents and node runs: each is a setting `LIMIT_<NAME>`, and what refuses past it names it."""
 
 import msgspec
 
@@ -13,3 +13,11 @@ class DocumentLimits(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 10
     loop_depth: int = 8
     max_parallel: int = 1_000
+
+
+class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one node run may ask for: items of a loop, iterations at a time, seconds of one wait."""
+
+    loop_items: int = 100_000
+    max_parallel: int = 1_000
+    wait_s: float = 31_536_000

@@ -194,7 +194,8 @@ def _read_as(value: Any, types: tuple[str, ...]) -> Any:
         return value
     if isinstance(value, str) and "string" not in types:
         return _read_text(value, types)
-    if types == ("string",) and (isinstance(value, bool) or _is_number(value)):
+    is_plain = isinstance(value, bool) or _is_number(value)
+    if is_plain and "string" in types and not _has_type(value, types):
         return json.dumps(value)
     return value
 

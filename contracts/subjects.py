@@ -23,7 +23,12 @@ HEARTBEAT_PREFIX: Final = "flotilla.heartbeat"
 ANNOUNCE: Final = "flotilla.announce"
 """Request-reply: a worker announces its specs, a scheduler answers once they are stored."""
 
+PAYLOAD_PUT: Final = "flotilla.payload.put"
+PAYLOAD_GET: Final = "flotilla.payload.get"
+"""Request-reply: workers store large values with a scheduler and read them."""
+
 NAMESPACE_HEADER: Final = "Flotilla-Namespace"
+PAYLOAD_HEADER: Final = "Flotilla-Payload"
 TRACEPARENT_HEADER: Final = "traceparent"
 MESSAGE_ID_HEADER: Final = "Nats-Msg-Id"
 
@@ -129,6 +134,11 @@ def live(execution_id: str, kind: str) -> str:
     return f"{LIVE_PREFIX}.{execution_id}.{kind}"
 
 
+def live_of_kind(kind: str) -> str:
+    """Return the filter for one kind of unrecorded event in all executions."""
+    return f"{LIVE_PREFIX}.*.{kind}"
+
+
 def live_of_execution(execution_id: str) -> str:
     """Return the filter for all unrecorded events of one execution."""
     return f"{LIVE_PREFIX}.{execution_id}.*"
@@ -142,6 +152,11 @@ def cancel(execution_id: str) -> str:
 def heartbeat(worker_id: str) -> str:
     """Return the core subject of a worker's sign of life."""
     return f"{HEARTBEAT_PREFIX}.{worker_id}"
+
+
+def payload_parts(taker: str, upload: str) -> str:
+    """Return the subject of the further parts of a large value; only who took the first has them."""
+    return f"flotilla.payload.part.{taker}.{upload}"
 
 
 def trigger_matches(pattern: str, name: str) -> bool:

@@ -16,6 +16,7 @@ from contracts.checks.mappings import check_concurrency, check_mappings
 from contracts.checks.parameters import check_parameters
 from contracts.checks.settings import check_settings
 from contracts.checks.subject import CronCheck, SchemaCheck, Subject
+from contracts.checks.webhooks import check_webhooks
 from contracts.checks.wiring import check_wiring
 from contracts.document import DEFAULT_LIMITS, Reading, read_document
 from contracts.expressions.budget import DEFAULT_LIMITS as DEFAULT_EXPRESSION_LIMITS
@@ -33,7 +34,7 @@ def validate(
     *,
     regex: Regex | None = None,
     credentials: frozenset[str] | None = None,
-    cron_ok: CronCheck | None = None,
+    cron_fault: CronCheck | None = None,
     schema_fault: SchemaCheck | None = None,
     limits: DocumentLimits = DEFAULT_LIMITS,
     expression_limits: Limits = DEFAULT_EXPRESSION_LIMITS,
@@ -41,7 +42,7 @@ def validate(
     """Return all problems of a normalised document, with pointers into it.
 
     `credentials` are the ids and names that exist; without them, as without a `regex` matcher,
-    `cron_ok` or `schema_fault`, what they would tell is not checked. Of a fragment only single nodes
+    `cron_fault` or `schema_fault`, what they would tell is not checked. Of a fragment only single nodes
     are judged.
     """
     subject = Subject(
@@ -49,7 +50,7 @@ def validate(
         catalogue,
         regex=regex,
         credentials=credentials,
-        cron_ok=cron_ok,
+        cron_fault=cron_fault,
         schema_fault=schema_fault,
         limits=limits,
         expression_limits=expression_limits,
@@ -66,7 +67,7 @@ def examine(
     *,
     regex: Regex | None = None,
     credentials: frozenset[str] | None = None,
-    cron_ok: CronCheck | None = None,
+    cron_fault: CronCheck | None = None,
     schema_fault: SchemaCheck | None = None,
     limits: DocumentLimits = DEFAULT_LIMITS,
     expression_limits: Limits = DEFAULT_EXPRESSION_LIMITS,
@@ -81,7 +82,7 @@ def examine(
         catalogue,
         regex=regex,
         credentials=credentials,
-        cron_ok=cron_ok,
+        cron_fault=cron_fault,
         schema_fault=schema_fault,
         limits=limits,
         expression_limits=expression_limits,
@@ -93,6 +94,7 @@ def examine(
 def _problems(subject: Subject) -> Iterator[Problem]:
     yield from check_parameters(subject)
     yield from check_credentials(subject)
+    yield from check_webhooks(subject)
     yield from check_settings(subject)
     yield from check_concurrency(subject)
     yield from check_mappings(subject)

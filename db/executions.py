@@ -1,29 +1,29 @@
 """Executions: their creation, and what users read of them. Only the scheduler changes them, by `db.advances`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from contracts import history as events
-from contracts.history import ExecutionCreated
+from contracts.history import Event, ExecutionCreated, OutputsCarried
+from contracts.payloads import PayloadLimits, digest_of, moved
 from contracts.statuses import Mode
-from db import queries
+from db import payloads, queries
+from db.idempotency import KEEP_SECONDS
 from db.pages import Page, page_of
+from db.payloads import Payload
 from db.store import Row, Session, Store
-
-IDEMPOTENCY_SECONDS: Final = 24 * 3600
-"""How long a key stands for the execution that it started."""
 
 _SQL: Final = queries.load("executions")
 
 
 class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
-    """An execution to create at the instant `at`; `created` becomes its first event.
+    """An execution to create at the instant `at`; `created` becomes its first event, `carried` those after it.
 
     `idempotency` (route and key) makes a second start of the same user have the effect of once; `request_hash` tells a
-    repetition from a reuse of its key.
+    repetition from a reuse of its key. `large` are the values that `created` refers to, by the id of their reference.
     """
 
     id: str
@@ -34,9 +34,24 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     metadata: dict[str, object] = {}
     created: ExecutionCreated
+    carried: tuple[OutputsCarried, ...] = ()
     at: datetime
     idempotency: tuple[str, str] | None = None
     request_hash: bytes = b""
+    large: Mapping[str, bytes] = {}
+
+    def lightened(self, limits: PayloadLimits) -> "NewExecution":
+        """Return the same execution with a large input apart."""
+        created, large = moved(self.created, limits)
+        if not large:
+            return self
+        return msgspec.structs.replace(self, created=created, large={**self.large, **large})
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The events that it begins with."""
+        following = (Event(seq, self.at, data) for seq, data in enumerate(self.carried, 2))
+        return (Event(1, self.at, self.created), *following)
 
 
 class ExecutionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,14 +107,20 @@ class HistoryRow(msgspec.Struct, frozen=True):
 
 
 async def create(store: Store | Session, batch: Sequence[NewExecution]) -> frozenset[str]:
-    """Create executions with their first event, all in one statement, and return the ids of those that are new.
+    """Create executions with their first events, all in one commit, and return the ids of those that are new.
 
     Left out are ids that exist already and idempotency keys that were used in the last 24 hours, here or before.
     """
     if not batch:
         return frozenset()
+    large = [payload for each in batch if each.large for payload in _large(each)]
+    if large and isinstance(store, Store):
+        async with store.transaction() as session:
+            return await create(session, batch)
+    await payloads.put(store, large)
     columns = zip(*map(_columns, batch), strict=True)
-    rows = await store.fetch(_SQL["create_executions"], *columns, IDEMPOTENCY_SECONDS)
+    carried = _carried({new.id: new for new in batch}.values())
+    rows = await store.fetch(_SQL["create_executions"], *columns, KEEP_SECONDS, *carried)
     return frozenset(str(row["id"]) for row in rows)
 
 
@@ -164,6 +185,11 @@ def history_row(row: Row) -> HistoryRow:
     )
 
 
+def _large(execution: NewExecution) -> Iterator[Payload]:
+    for payload_id, data in execution.large.items():
+        yield Payload(execution.user_id, digest_of(payload_id), data)
+
+
 def _columns(execution: NewExecution) -> tuple[object, ...]:
     parent = execution.created.parent
     route, key = execution.idempotency or (None, None)
@@ -186,6 +212,16 @@ def _columns(execution: NewExecution) -> tuple[object, ...]:
         execution.created.slot.key if execution.created.slot else None,
         execution.created.forked_from.execution_id if execution.created.forked_from else None,
     )
+
+
+def _carried(batch: Iterable[NewExecution]) -> tuple[Sequence[object], ...]:
+    """Return the columns of what follows the first events."""
+    rows = [
+        (new.id, event.seq, events.encode_data(event.data).decode())
+        for new in batch
+        for event in new.events[1:]
+    ]
+    return tuple(zip(*rows, strict=True)) if rows else ((), (), ())
 
 
 def _execution(row: Row) -> ExecutionRow:

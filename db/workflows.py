@@ -13,7 +13,9 @@ import msgspec
 
 from contracts.model import Document, encode_document
 from contracts.problems import Problem
-from db import errors, projections, queries, triggers, versions
+from contracts.schedules import Schedule
+from contracts.webhooks import Webhook
+from db import errors, projections, queries, schedules, triggers, versions, webhooks
 from db.pages import Page, page_of
 from db.store import Row, Session, Store
 from db.triggers import EventTrigger
@@ -125,12 +127,16 @@ async def update(
     document: Document,
     problems: Sequence[Problem],
     active: bool | None,
+    received: Sequence[Webhook] = (),
     expected_revision: int | None,
 ) -> WorkflowRow:
-    """Replace the draft; nothing published changes, but `active` arms or disarms. Raises NotFound, RevisionMismatch."""
+    """Replace the draft; nothing published changes, but `active` arms or disarms.
+
+    `received` are the webhooks of the published version. Raises NotFound, RevisionMismatch, WebhookPathTaken.
+    """
     encoded = encode_document(document)
     async with store.transaction() as session:
-        await _lock(session, user_id, workflow_id, expected_revision)
+        workflow = await _lock(session, user_id, workflow_id, expected_revision)
         await session.execute(
             _SQL["update_workflow"],
             workflow_id,
@@ -142,6 +148,11 @@ async def update(
             active,
             document.tags,
         )
+        await schedules.arm(session, workflow_id)
+        if active is not None:
+            await webhooks.replace(
+                session, user_id, workflow_id, workflow.published_version_id, received
+            )
         await projections.write(session, workflow_id, document)
         return await _read(session, user_id, workflow_id)
 
@@ -157,6 +168,8 @@ async def delete(
         await _lock(session, user_id, workflow_id, expected_revision)
         await session.execute(_SQL["hide_workflow"], workflow_id)
         await triggers.replace(session, user_id, workflow_id, None, ())
+        await webhooks.replace(session, user_id, workflow_id, None, ())
+        await schedules.replace(session, user_id, workflow_id, ())
         rows = await session.fetch(_SQL["unfinished_executions"], workflow_id)
     return tuple(str(row["id"]) for row in rows)
 
@@ -168,16 +181,22 @@ async def set_active(
     workflow_id: str,
     active: bool,
     triggers: Sequence[EventTrigger],
+    received: Sequence[Webhook] = (),
     expected_revision: int | None = None,
 ) -> WorkflowRow:
-    """Arm the triggers of the published version, or disarm them. Raises NotFound, RevisionMismatch."""
+    """Arm the triggers of the published version, or disarm them; `received` are its webhooks.
+
+    Raises NotFound, RevisionMismatch, WebhookPathTaken.
+    """
     async with store.transaction() as session:
         workflow = await _lock(session, user_id, workflow_id, expected_revision)
         await _set_published(
             session, workflow, workflow.published_version_id, workflow.last_version, active
         )
         if active:
-            await _arm(session, workflow, workflow.published_version_id, triggers)
+            await _arm(session, workflow, workflow.published_version_id, triggers, received)
+        else:
+            await webhooks.replace(session, user_id, workflow_id, None, ())
         return await _read(session, user_id, workflow_id)
 
 
@@ -192,11 +211,13 @@ async def publish(
     created_by: str | None,
     active: bool | None,
     triggers: Sequence[EventTrigger],
+    schedules: Sequence[Schedule] = (),
+    received: Sequence[Webhook] = (),
     expected_revision: int | None = None,
 ) -> tuple[VersionRow, bool]:
     """Freeze a document as the next version and make it the published one; says whether there is a new version.
 
-    A document equal to the published one makes no new version. Raises NotFound, RevisionMismatch.
+    A document equal to the published one makes no new version. Raises NotFound, RevisionMismatch, WebhookPathTaken.
     """
     encoded = encode_document(document)
     hash_ = content_hash(encoded)
@@ -218,7 +239,8 @@ async def publish(
             )
         assert current is not None
         await _set_published(session, workflow, current.id, number, active)
-        await _arm(session, workflow, current.id, triggers)
+        await _arm(session, workflow, current.id, triggers, received)
+        await _schedule(session, workflow, schedules)
         return current, is_new
 
 
@@ -230,11 +252,14 @@ async def publish_existing(
     version: int,
     active: bool | None,
     triggers: Sequence[EventTrigger],
+    schedules: Sequence[Schedule] = (),
+    received: Sequence[Webhook] = (),
     expected_revision: int | None = None,
 ) -> tuple[VersionRow, bool]:
     """Make an older version the published one again; says whether it was another before.
 
-    `triggers` are those of that version. Raises NotFound, RevisionMismatch.
+    `triggers`, `schedules` and `received` are those of that version.
+    Raises NotFound, RevisionMismatch, WebhookPathTaken.
     """
     async with store.transaction() as session:
         workflow = await _lock(session, user_id, workflow_id, expected_revision)
@@ -242,7 +267,8 @@ async def publish_existing(
         if chosen is None:
             raise errors.NotFound("version", str(version))
         await _set_published(session, workflow, chosen.id, workflow.last_version, active)
-        await _arm(session, workflow, chosen.id, triggers)
+        await _arm(session, workflow, chosen.id, triggers, received)
+        await _schedule(session, workflow, schedules)
         return chosen, chosen.id != workflow.published_version_id
 
 
@@ -306,8 +332,9 @@ async def _set_published(
     last_version: int,
     active: bool | None,
 ) -> None:
-    """Write what differs; without a difference the revision stays."""
+    """Write what differs; without a difference the revision stays. Schedules begin, or are disarmed, with `active`."""
     await session.execute(_SQL["set_published"], workflow.id, version_id, last_version, active)
+    await schedules.arm(session, workflow.id)
 
 
 async def _arm(
@@ -315,9 +342,16 @@ async def _arm(
     workflow: _Locked,
     version_id: str | None,
     wanted: Sequence[EventTrigger],
+    received: Sequence[Webhook],
 ) -> None:
     """Replace the triggers by those of the published version; whether they are armed is for `active` to say."""
     await triggers.replace(session, workflow.user_id, workflow.id, version_id, wanted)
+    await webhooks.replace(session, workflow.user_id, workflow.id, version_id, received)
+
+
+async def _schedule(session: Session, workflow: _Locked, wanted: Sequence[Schedule]) -> None:
+    """Replace the schedules by those of the published version."""
+    await schedules.replace(session, workflow.user_id, workflow.id, wanted)
 
 
 async def _read(session: Session, user_id: str, workflow_id: str) -> WorkflowRow:

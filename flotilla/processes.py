@@ -21,6 +21,7 @@ from flotilla.settings import BadSetting, Settings, SettingsError
 
 if TYPE_CHECKING:
     from contracts.expressions.budget import Limits as ExpressionLimits
+    from contracts.payloads import PayloadLimits
     from flotilla.telemetry.traces import SpanTracer
     from gateway.settings import GatewaySettings
     from nodes.registry import Handler
@@ -39,12 +40,17 @@ def run_gateway(settings: Settings) -> None:
 
 def run_scheduler(settings: Settings) -> None:
     """Advance executions until told to stop. Raises MissingSettings and SettingsError."""
+    from contracts.schedules import Calendar
+    from flotilla.cron import read_cron
     from nodes.regex import Re2
     from scheduler import service
 
     flotilla_settings.check(settings, "scheduler")
     made = scheduler_settings(settings)
-    stopping.run_until_stopped(lambda stop: service.run_scheduler(made, regex=Re2(), stop=stop))
+    calendar = Calendar(read_cron)
+    stopping.run_until_stopped(
+        lambda stop: service.run_scheduler(made, regex=Re2(), calendar=calendar, stop=stop)
+    )
 
 
 def run_worker(settings: Settings) -> None:
@@ -86,7 +92,9 @@ async def migrate(database_url: str, *, dev_user_id: str | None) -> None:
 
 async def _gateway(settings: Settings, tracer: "SpanTracer | None", stop: asyncio.Event) -> None:
     from bus.client import Bus
+    from contracts.schedules import Calendar
     from db.store import Store
+    from flotilla.cron import read_cron
     from flotilla.telemetry.requests import traced
     from gateway.app import create_app
     from gateway.server import serve
@@ -100,7 +108,7 @@ async def _gateway(settings: Settings, tracer: "SpanTracer | None", stop: asynci
         async with await Bus.connect(
             settings.nats_url, name="flotilla-gateway", credentials=_credentials(settings)
         ) as bus:
-            app = create_app(made, store, bus, Re2())
+            app = create_app(made, store, bus, Re2(), Calendar(read_cron))
             if tracer is not None:
                 app.middleware_stack = traced(app.build_middleware_stack(), tracer)
             await serve(app, made, stop)
@@ -125,6 +133,7 @@ def gateway_settings(settings: Settings) -> "GatewaySettings":
         limits=GatewayLimits(
             body_bytes=limits.body_bytes,
             document_bytes=limits.document_bytes,
+            webhook_bytes=limits.webhook_bytes,
             json_depth=limits.json_depth,
             streams_per_user=limits.streams,
             documents=DocumentLimits(
@@ -137,6 +146,7 @@ def gateway_settings(settings: Settings) -> "GatewaySettings":
                 max_parallel=limits.max_parallel,
             ),
             expressions=expression_limits(settings),
+            payloads=payload_limits(settings),
         ),
     )
 
@@ -154,11 +164,13 @@ def scheduler_settings(settings: Settings) -> "SchedulerSettings":
         default_namespace=settings.default_namespace,
         drain_seconds=settings.drain_seconds,
         version=version(),
+        payloads=payload_limits(settings),
     )
 
 
 def worker_settings(settings: Settings) -> "WorkerSettings":
     """What a worker is told."""
+    from contracts.limits import NodeLimits
     from workers.worker import WorkerSettings
 
     assert settings.nats_url is not None
@@ -171,8 +183,13 @@ def worker_settings(settings: Settings) -> "WorkerSettings":
         allowed_private_hosts=settings.allowed_private_hosts,
         version=version(),
         limits=expression_limits(settings),
-        value_bytes=settings.limits.value_bytes,
+        payloads=payload_limits(settings),
         log_bytes=settings.limits.log_bytes,
+        node_limits=NodeLimits(
+            loop_items=settings.limits.loop_items,
+            max_parallel=settings.limits.max_parallel,
+            wait_s=settings.limits.wait_s,
+        ),
     )
 
 
@@ -185,6 +202,16 @@ def expression_limits(settings: Settings) -> "ExpressionLimits":
         source_chars=limits.expression_chars,
         steps=limits.expression_steps,
         produced_bytes=limits.expression_bytes,
+    )
+
+
+def payload_limits(settings: Settings) -> "PayloadLimits":
+    """How large values may be, and from where on they are stored apart."""
+    from contracts.payloads import PayloadLimits
+
+    limits = settings.limits
+    return PayloadLimits(
+        inline=limits.inline_bytes, message=limits.message_bytes, value=limits.value_bytes
     )
 
 

@@ -30,8 +30,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     body_bytes: int = 16 * MIB
     document_bytes: int = 5 * MIB
+    webhook_bytes: int = MIB
     json_depth: int = 64
     value_bytes: int = 16 * MIB
+    #: Above the first, a value is stored apart; above the second, the largest of one message are.
+    inline_bytes: int = 256 * 1024
+    message_bytes: int = 512 * 1024
     #: Event streams that one namespace may read at a time.
     streams: int = 200
     #: What follows, up to `max_parallel`, is about what a document says.
@@ -42,6 +46,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     execution_timeout_s: int = 31_536_000
     loop_depth: int = 8
     max_parallel: int = 1_000
+    #: Of one loop, and in seconds of one wait.
+    loop_items: int = 100_000
+    wait_s: int = 31_536_000
     expression_chars: int = 4_096
     expression_steps: int = 100_000
     expression_bytes: int = 4 * MIB
@@ -370,11 +377,16 @@ LIMIT_RANGES: Final[Mapping[str, tuple[int, int | None]]] = {
     "execution_timeout_s": (1, 315_360_000),
     "loop_depth": (1, 32),
     "max_parallel": (1, 10_000),
+    "loop_items": (1, 1_000_000),
+    "wait_s": (1, 31_536_000),
     # Not beyond the default: plans, and the filters of event triggers, read expressions up to that length.
     "expression_chars": (1, 4_096),
     "expression_steps": (1_000, 10_000_000),
     "expression_bytes": (1_024, 64 * MIB),
     "log_bytes": (1_024, MIB),
+    "value_bytes": (1, 64 * MIB),
+    "inline_bytes": (1_024, 512 * 1024),
+    "message_bytes": (1_024, 512 * 1024),
 }
 """The least and the greatest value of limits that cannot be any whole number of at least 1."""
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from bus.client import Bus
 from contracts.expressions.regex import Regex
+from contracts.schedules import Calendar
 from db.store import Store
 from gateway import openapi
 from gateway.answers import encode
@@ -49,12 +50,14 @@ class GatewayApp(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: GatewaySettings, store: Store, bus: Bus, regex: Regex) -> GatewayApp:
+def create_app(
+    settings: GatewaySettings, store: Store, bus: Bus, regex: Regex, calendar: Calendar
+) -> GatewayApp:
     """Return the gateway over connections that whoever calls this owns, and closes after it.
 
     Raises UnsafeDevToken. The application works within its lifespan.
     """
-    return GatewayApp(Gateway(settings, store, bus, regex), OPERATIONS)
+    return GatewayApp(Gateway(settings, store, bus, regex, calendar), OPERATIONS)
 
 
 @asynccontextmanager

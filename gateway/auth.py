@@ -8,6 +8,7 @@ import hmac
 from typing import Final, Literal
 
 import msgspec
+from starlette.routing import compile_path
 
 from gateway.problems import Refused
 from gateway.settings import GatewaySettings, check_dev_token
@@ -25,6 +26,10 @@ PUBLIC_PATHS: Final = frozenset(
         "/openapi.json",
     }
 )
+PUBLIC_ROUTES: Final = frozenset({"/v1/webhooks/{path}"})
+"""Public with whatever stands for the variable part, as routing reads it."""
+
+_PUBLIC: Final = tuple(compile_path(route)[0] for route in sorted(PUBLIC_ROUTES))
 _SCHEME: Final = b"bearer "
 _EVERY_SCOPE: Final[frozenset[Scope]] = frozenset({"public", "read", "execute", "write", "admin"})
 
@@ -50,7 +55,7 @@ class Guard:
 
     def identify(self, path: str, authorization: bytes | None) -> Identity:
         """Return who asks for `path` with this Authorization header. Raises Refused."""
-        if path in PUBLIC_PATHS:
+        if path in PUBLIC_PATHS or any(route.match(path) for route in _PUBLIC):
             return NOBODY
         if authorization is not None and self._is_dev_token(authorization):
             return self._dev_user

@@ -21,12 +21,14 @@ class Body(msgspec.Struct, Generic[B], frozen=True, kw_only=True):
     """What an operation takes as its body.
 
     `type` is its contract. With `is_document`, the body is a workflow document: the operation reads
-    it with `contracts.document`, which also takes other spellings, and its own limit holds.
+    it with `contracts.document`, which also takes other spellings, and its own limit holds. With
+    `is_raw`, it is handed over as the bytes that came, whatever they are.
     """
 
     type: type[B]
     is_optional: bool = False
     is_document: bool = False
+    is_raw: bool = False
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +46,10 @@ async def read_body(
     body: Body[B], headers: dict[bytes, bytes], receive: Receive, limits: GatewayLimits
 ) -> B:
     """Return the body as its contract says; of a document, the JSON object. Raises Refused."""
+    _check_encoding(headers)
+    if body.is_raw:
+        data = await _received(headers, receive, limits, limit=limits.webhook_bytes)
+        return msgspec.convert(data, body.type)
     limit = limits.document_bytes if body.is_document else limits.body_bytes
     _check_media_type(headers, is_optional=body.is_optional)
     data = await _received(headers, receive, limits, limit=limit)
@@ -73,9 +79,12 @@ def read_contract(value: Any, contract: type[B]) -> B:
         raise invalid_request(entry_of(error)) from None
 
 
-def _check_media_type(headers: dict[bytes, bytes], *, is_optional: bool) -> None:
+def _check_encoding(headers: dict[bytes, bytes]) -> None:
     if b"content-encoding" in headers:
         raise Refused("unsupported_media_type", "Send the body without Content-Encoding.")
+
+
+def _check_media_type(headers: dict[bytes, bytes], *, is_optional: bool) -> None:
     media_type = headers.get(b"content-type")
     if media_type is None and is_optional and _is_empty(headers):
         return
@@ -128,6 +137,6 @@ async def _joined(message: Any, receive: Receive, limit: int) -> bytes:
 def _too_large(limit: int) -> Refused:
     detail = (
         f"The body has more than {limit} bytes, which is the limit here "
-        "(LIMIT_BODY_BYTES; for documents LIMIT_DOCUMENT_BYTES)."
+        "(LIMIT_BODY_BYTES; for documents LIMIT_DOCUMENT_BYTES, for webhooks LIMIT_WEBHOOK_BYTES)."
     )
     return Refused("body_too_large", detail)

@@ -10,6 +10,15 @@ Q = TypeVar("Q")
 B = TypeVar("B")
 
 
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """The request as it came, for operations that hand it on. Names of headers are in lower case, and may repeat."""
+
+    method: str
+    query_string: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    client_ip: str | None
+
+
 class Call(msgspec.Struct, Generic[Q, B], frozen=True, kw_only=True):
     """Who asks, for what, with what.
 
@@ -22,6 +31,7 @@ class Call(msgspec.Struct, Generic[Q, B], frozen=True, kw_only=True):
     query: Q
     body: B
     headers: dict[bytes, bytes]
+    request: Request
     trace: Trace
     facts: dict[str, str]
 

@@ -50,6 +50,9 @@ _ONCE: Final = frozenset(
         b"if-match",
         b"last-event-id",
         b"traceparent",
+        b"webhook-id",
+        b"webhook-signature",
+        b"webhook-timestamp",
     }
 )
 

@@ -1,7 +1,6 @@
 """Starting an execution by API."""
 
 import hashlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -12,10 +11,12 @@ import db.executions
 import db.idempotency
 import db.versions
 import db.workflows
+from contracts import payloads
 from contracts.execution import fold
 from contracts.graph import MANUAL_TRIGGER, start_trigger
-from contracts.history import Event, ExecutionCreated, TriggerNode
+from contracts.history import ExecutionCreated, TriggerNode
 from contracts.model import Document
+from contracts.payloads import PayloadLimits
 from contracts.problems import Problem, pointer
 from contracts.statuses import Mode
 from db.executions import NewExecution
@@ -32,9 +33,6 @@ from gateway.services import Gateway
 from gateway.versions import CompiledVersion
 from gateway.workflow_reading import draft_of, read_workflow
 from gateway.workflows import new_id
-
-REFERENCE: Final = "$payload"
-"""The lone key of a payload reference, which only the engine makes."""
 
 REPLAYED: Final = (b"idempotent-replayed", b"true")
 """Says that an answer is that to an earlier request with the same key."""
@@ -59,22 +57,43 @@ async def execute_workflow(gateway: Gateway, call: Call[WaitQuery, ExecuteBody])
     if not gateway.bus.is_connected:
         raise unavailable("NATS")
     workflow = await read_workflow(gateway.store, call.user_id, call.path["workflow_id"])
-    version = await _version(gateway, workflow, call.body.version)
-    new = _new_execution(gateway, call, workflow, version)
-    await _check_input(gateway, version, new.created.trigger, call.body)
+    version = await chosen_version(gateway, workflow, call.body.version)
+    new = new_execution(gateway, call, workflow, version, call.body)
+    key = idempotency_key(call, "Idempotency-Key")
+    if key is not None:
+        route = f"POST /v1/workflows/{workflow.id}/execute"
+        new = msgspec.structs.replace(
+            new, idempotency=(route, key), request_hash=hash_of(call.body)
+        )
+    await check_input(gateway, version, new.created.trigger, call.body)
+    return await accepted(gateway, call, new, version, wait=call.query.wait)
+
+
+async def accepted(
+    gateway: Gateway,
+    call: Call[Any, Any],
+    new: NewExecution,
+    version: CompiledVersion,
+    *,
+    wait: float = 0,
+) -> Answer:
+    """Commit a new execution, and answer with it, or with the one that its key has started before.
+
+    With `wait`, the answer is its end if that comes within so many seconds.
+    """
     if not await gateway.starter.create(new):
-        return await _replayed(gateway, call, new)
+        return await _replayed(gateway, call, new, wait)
     call.facts["execution_id"] = new.id
-    if call.query.wait and (answer := await _final(gateway, call, new.id)):
+    if wait and (answer := await _final(gateway, call, new.id, wait)):
         return answer
-    if call.query.wait:  # it went on while we waited
+    if wait:  # it went on while we waited
         row = await read_row(gateway.store, call.user_id, new.id)
         return created((await folded(gateway, row)).view, location_of(new.id), status=202)
-    state = fold.create(version.plan, new.id, Event(1, new.at, new.created))
+    state = fold.replay(version.plan, new.id, new.events)
     return created(execution_of(state, version=version.number), location_of(new.id), status=202)
 
 
-async def _version(
+async def chosen_version(
     gateway: Gateway, workflow: WorkflowRow, asked: int | str | None
 ) -> CompiledVersion:
     """Return the version to execute: what is asked for, else the published one, else the draft."""
@@ -106,17 +125,18 @@ async def _snapshot(gateway: Gateway, workflow: WorkflowRow) -> str:
     return version_id
 
 
-def _new_execution(
+def new_execution(
     gateway: Gateway,
-    call: Call[WaitQuery, ExecuteBody],
+    call: Call[Any, Any],
     workflow: WorkflowRow,
     version: CompiledVersion,
+    body: ExecuteBody,
 ) -> NewExecution:
-    body, document = call.body, version.document
-    _check_metadata(body.metadata, gateway.settings.limits.metadata_bytes)
+    """Return the execution that a body asks for. Raises Refused."""
+    document, limits = version.document, gateway.settings.limits
+    _check_metadata(body.metadata, limits.metadata_bytes)
     priority = document.settings.priority if body.priority is None else body.priority
-    key = idempotency_key(call, "Idempotency-Key")
-    value = _input(body)
+    value = raw_of(*_given_input(body), limits.payloads)
     return NewExecution(
         id=new_id(),
         user_id=call.user_id,
@@ -138,17 +158,20 @@ def _new_execution(
             traceparent=call.trace.traceparent,
         ),
         at=datetime.now(UTC),
-        idempotency=None if key is None else (_route(call), key),
-        request_hash=b"" if key is None else _hash(body),
-    )
+    ).lightened(limits.payloads)
 
 
-def _input(body: ExecuteBody) -> msgspec.Raw:
-    name, value = _given_input(body)
+def raw_of(name: str, value: Any, limits: PayloadLimits) -> msgspec.Raw:
+    """Return the value of a field as bytes. Raises Refused for one that is too large, or has a reference in it."""
     encoded = msgspec.json.encode(value)
-    if REFERENCE.encode() in encoded and holds_reference(value):
+    if len(encoded) > limits.value:
+        detail = (
+            f"`{name}` has {len(encoded)} bytes; the limit is {limits.value} (LIMIT_VALUE_BYTES)."
+        )
+        raise Refused("body_too_large", detail)
+    if payloads.may_refer(encoded) and payloads.holds_reserved_key(value):
         raise invalid_request(
-            wrong(pointer(name), f"`{REFERENCE}` alone in an object is the engine's.")
+            wrong(pointer(name), f"`{payloads.KEY}` alone in an object is the engine's.")
         )
     return msgspec.Raw(encoded)
 
@@ -166,7 +189,7 @@ def _given_input(body: ExecuteBody) -> tuple[str, Any]:
     return next(iter(given.items()), ("input", {}))
 
 
-async def _check_input(
+async def check_input(
     gateway: Gateway, version: CompiledVersion, trigger: TriggerNode | None, body: ExecuteBody
 ) -> None:
     """Raise Refused for an input that the start trigger's `input_schema` does not allow."""
@@ -189,20 +212,6 @@ async def _check_input(
         raise invalid_request(*errors)
 
 
-def holds_reference(value: Any) -> bool:
-    """Whether an object somewhere in a value has the form of a payload reference."""
-    stack = [value]
-    while stack:
-        each = stack.pop()
-        if isinstance(each, Mapping):
-            if len(each) == 1 and REFERENCE in each:
-                return True
-            stack.extend(each.values())
-        elif isinstance(each, list):
-            stack.extend(each)
-    return False
-
-
 def _trigger(document: Document, asked: str | None) -> TriggerNode | None:
     chosen = start_trigger(document, asked)
     node = None if chosen is None else document.node(chosen)
@@ -222,15 +231,15 @@ def _check_metadata(metadata: dict[str, Any], limit: int) -> None:
 
 
 async def _final(
-    gateway: Gateway, call: Call[WaitQuery, ExecuteBody], execution_id: str
+    gateway: Gateway, call: Call[Any, Any], execution_id: str, wait: float
 ) -> Answer | None:
     row = await read_row(gateway.store, call.user_id, execution_id)
-    over = await ended(gateway, row, call.query.wait)
+    over = await ended(gateway, row, wait)
     return None if over is None else ok((await folded(gateway, over)).view)
 
 
 async def _replayed(
-    gateway: Gateway, call: Call[WaitQuery, ExecuteBody], new: NewExecution
+    gateway: Gateway, call: Call[Any, Any], new: NewExecution, wait: float
 ) -> Answer:
     """Answer a repeated request with the execution that the first one started."""
     execution_id, request_hash = await started_before(gateway, new)
@@ -240,7 +249,7 @@ async def _replayed(
         )
     call.facts["execution_id"] = execution_id
     row = await read_row(gateway.store, call.user_id, execution_id)
-    if call.query.wait and (over := await ended(gateway, row, call.query.wait)):
+    if wait and (over := await ended(gateway, row, wait)):
         return ok((await folded(gateway, over)).view, headers=(REPLAYED,))
     view = (await folded(gateway, row)).view
     return created(view, location_of(row.id), status=202, headers=(REPLAYED,))
@@ -266,11 +275,8 @@ def idempotency_key(call: Call[Any, Any], *headers: str) -> str | None:
     return None
 
 
-def _route(call: Call[Any, Any]) -> str:
-    return f"POST /v1/workflows/{call.path['workflow_id']}/execute"
-
-
-def _hash(body: ExecuteBody) -> bytes:
+def hash_of(body: msgspec.Struct) -> bytes:
+    """Return what tells a repeated request from another one under its key."""
     return hashlib.sha256(msgspec.json.encode(body, order="deterministic")).digest()
 
 

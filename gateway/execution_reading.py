@@ -54,9 +54,18 @@ def is_over(row: ExecutionRow) -> bool:
 
 async def folded(gateway: Gateway, row: ExecutionRow) -> Folded:
     """Fold an execution's whole history."""
+    execution, _ = await folded_with_rows(gateway, row)
+    return execution
+
+
+async def folded_with_rows(
+    gateway: Gateway, row: ExecutionRow
+) -> tuple[Folded, Sequence[HistoryRow]]:
+    """Fold an execution's whole history, and return it too."""
     version = await gateway.versions.by_id(row.version_id)
     rows = await _whole_history(gateway.store, row.id)
-    return Folded(version.plan, fold.replay(version.plan, row.id, _events(rows)), version.number)
+    state = fold.replay(version.plan, row.id, _events(rows))
+    return Folded(version.plan, state, version.number), rows
 
 
 def message_of(row: HistoryRow) -> EventMessage:

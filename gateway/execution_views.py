@@ -14,10 +14,11 @@ from contracts.execution import state as folded
 from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState
 from contracts.failures import Failure
-from contracts.history import Parent, TriggerNode, Usage
+from contracts.history import By, Forked, Parent, TriggerNode, Usage
 from contracts.ids import RunKey
+from contracts.messages import Resumed
 from contracts.model import OnError
-from contracts.statuses import ExecutionStatus, Mode, NodeRunStatus, SkipReason
+from contracts.statuses import ExecutionStatus, Mode, NodeRunStatus, SkipReason, WaitKind
 from contracts.times import rfc3339
 from gateway.instants import Instant, shown
 
@@ -50,6 +51,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: Instant | UnsetType = UNSET
     parent_execution_id: str | UnsetType = UNSET
     retry_of: str | UnsetType = UNSET
+    forked_from: str | UnsetType = UNSET
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,9 +76,34 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | UnsetType = UNSET
     parent: Parent | UnsetType = UNSET
     retry_of: str | UnsetType = UNSET
+    forked_from: Forked | UnsetType = UNSET
     single_node_id: str | UnsetType = UNSET
     started_at: Instant | UnsetType = UNSET
     finished_at: Instant | UnsetType = UNSET
+
+
+class WaitView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node run is suspended on, and until when at the latest."""
+
+    kind: WaitKind
+    since: Instant | UnsetType = UNSET
+    due_at: Instant | UnsetType = UNSET
+    signal: str | UnsetType = UNSET
+    interaction_id: str | UnsetType = UNSET
+    child_execution_id: str | UnsetType = UNSET
+
+
+class ResumedView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a node run that waited went on.
+
+    `by` is a timer (WAIT, CHECK or DUE), SIGNAL, INTERACTION, or RESUME if somebody ended the wait.
+    """
+
+    by: str
+    at: Instant
+    signal: str | UnsetType = UNSET
+    interaction_id: str | UnsetType = UNSET
+    answered_by: By | UnsetType = UNSET
 
 
 class NodeRunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +116,10 @@ class NodeRunSummary(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     tries: int
     pinned: bool
+    carried: bool
     skip_reason: SkipReason | UnsetType = UNSET
     retry_at: Instant | UnsetType = UNSET
+    wait: WaitView | UnsetType = UNSET
     failure: Failure | UnsetType = UNSET
     policy: OnError | UnsetType = UNSET
     usage: UsageView | UnsetType = UNSET
@@ -101,9 +130,13 @@ class NodeRunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeRun(NodeRunSummary, frozen=True, kw_only=True):
-    """One node within one execution and loop iteration."""
+    """One node within one execution and loop iteration. `checkpoints` are the keys of its finished calls.
 
-    checkpoints: tuple[Raw, ...] = ()
+    `carried` says that its output is that of the execution that this one follows.
+    """
+
+    checkpoints: tuple[str, ...] = ()
+    resumed: ResumedView | UnsetType = UNSET
     logs: Raw
     ports: dict[str, Raw] | UnsetType = UNSET
 
@@ -117,7 +150,7 @@ def execution_of(state: ExecutionState, *, version: int | None) -> Execution:
         workflow_version=version,
         version_id=created.version_id,
         status=state.status,
-        paused=False,
+        paused=state.paused,
         mode=created.mode,
         trigger=_given(created.trigger),
         input=created.input,
@@ -130,6 +163,7 @@ def execution_of(state: ExecutionState, *, version: int | None) -> Execution:
         priority=created.priority,
         parent=_given(created.parent),
         retry_of=_given(created.retry_of),
+        forked_from=_given(created.forked_from),
         single_node_id=_given(created.single_node_id),
         created_at=rfc3339(state.created_at),
         started_at=shown(state.started_at),
@@ -148,6 +182,8 @@ def node_run_of(plan: Plan, state: ExecutionState, key: RunKey) -> NodeRun:
     run = state.runs[key]
     return NodeRun(
         **_row_fields(plan, key, run),
+        checkpoints=tuple(run.checkpoints),
+        resumed=UNSET if run.resumed is None else _resumed(run.resumed),
         ports=_given(run.ports),
         logs=run.logs if run.logs is not UNSET else Raw(b"[]"),
     )
@@ -168,8 +204,10 @@ def _row_fields(plan: Plan, key: RunKey, run: folded.NodeRun) -> dict[str, Any]:
         "attempt": run.attempt,
         "tries": run.tries,
         "pinned": run.pinned,
+        "carried": run.carried,
         "skip_reason": _given(run.skip_reason),
         "retry_at": shown(run.retry_at),
+        "wait": _wait(run),
         "failure": _given(run.failure),
         "policy": _given(run.policy),
         "usage": UNSET if run.usage is None else _usage(run.usage),
@@ -178,6 +216,31 @@ def _row_fields(plan: Plan, key: RunKey, run: folded.NodeRun) -> dict[str, Any]:
         "started_at": _given(run.timing.started_at if run.timing else None),
         "finished_at": shown(run.finished_at),
     }
+
+
+def _wait(run: folded.NodeRun) -> WaitView | UnsetType:
+    """Return what a node run waits for; once it goes on, nothing."""
+    wait = run.wait
+    if wait is None or run.status is not NodeRunStatus.WAITING or run.resumed is not None:
+        return UNSET
+    return WaitView(
+        kind=wait.kind,
+        since=shown(run.waiting_since),
+        due_at=shown(wait.due_at),
+        signal=_given(wait.signal),
+        interaction_id=_given(wait.interaction_id),
+        child_execution_id=_given(wait.child_execution_id),
+    )
+
+
+def _resumed(resumed: Resumed) -> ResumedView:
+    return ResumedView(
+        by=resumed.by,
+        at=rfc3339(resumed.at),
+        signal=_given(resumed.signal),
+        interaction_id=_given(resumed.interaction_id),
+        answered_by=_given(resumed.answered_by),
+    )
 
 
 def _usage(usage: Usage) -> UsageView:

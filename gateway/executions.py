@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 import db.executions
 from contracts.failures import Failure
-from contracts.history import By, EventMessage
+from contracts.history import EventMessage
 from contracts.ids import RunKey, is_uuid, read_iteration
 from contracts.statuses import (
     STATUS_ALIASES,
@@ -19,7 +19,7 @@ from contracts.statuses import (
 )
 from contracts.times import rfc3339
 from db.executions import ExecutionFilters, ExecutionRow
-from gateway import cancels, streams
+from gateway import streams
 from gateway.answers import Answer, EventStream, ok
 from gateway.bodies import Nothing
 from gateway.calls import Call
@@ -27,9 +27,8 @@ from gateway.execution_reading import Folded, find_row, folded, is_over, message
 from gateway.execution_views import ExecutionSummary, node_run_of, node_run_summaries
 from gateway.instants import shown
 from gateway.pages import DEFAULT_LIMIT, Cursor, Limit, is_number, page_of, read_cursor
-from gateway.parameters import At, Count, Number, Reason, Text, Uuid, WaitSeconds, wrong
-from gateway.problems import Refused, invalid_request, not_found, unavailable
-from gateway.queries import NoQuery
+from gateway.parameters import At, Count, Number, Text, Uuid, WaitSeconds, wrong
+from gateway.problems import Refused, invalid_request, not_found
 from gateway.services import Gateway
 from gateway.workflow_reading import read_workflow
 
@@ -103,12 +102,6 @@ class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after_seq: Count | None = None
 
 
-class CancelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why an execution is ended."""
-
-    reason: Reason | None = None
-
-
 async def list_executions(gateway: Gateway, call: Call[AllExecutionsQuery, Nothing]) -> Answer:
     """Answer with the user's executions, newest first."""
     return await _list(gateway, call.user_id, call.query, call.query.workflow_id)
@@ -173,17 +166,6 @@ async def list_history(gateway: Gateway, call: Call[HistoryQuery, Nothing]) -> A
     return ok(page_of(map(message_of, shown_), place))
 
 
-async def cancel_execution(gateway: Gateway, call: Call[NoQuery, CancelBody]) -> Answer:
-    """Have the scheduler end an execution, and answer with it as it was committed."""
-    row = await read_row(gateway.store, call.user_id, call.path["execution_id"])
-    if not is_over(row):
-        await _cancel(gateway, call, row)
-        row = await read_row(gateway.store, call.user_id, row.id)
-    if row.status != ExecutionStatus.CANCELED:
-        raise Refused("already_finished", f"The execution ended in {row.status} before.")
-    return ok((await folded(gateway, row)).view)
-
-
 async def stream_events(gateway: Gateway, call: Call[EventsQuery, Nothing]) -> EventStream:
     """Answer with an execution's events as they happen, from a seq on, until the last one."""
     row = await read_row(gateway.store, call.user_id, call.path["execution_id"])
@@ -223,7 +205,7 @@ async def _list(
     filters = ExecutionFilters(
         workflow_id=workflow_ids,
         version=query.version,
-        status=_statuses(query.status),
+        status=statuses_of(query.status, "/status"),
         mode=query.mode,
         paused=query.paused,
         parent_execution_id=query.parent_execution_id,
@@ -235,12 +217,13 @@ async def _list(
     return ok(page_of(map(_summary, rows), place))
 
 
-def _statuses(words: tuple[str, ...]) -> tuple[ExecutionStatus, ...]:
+def statuses_of(words: tuple[str, ...], pointer: str) -> tuple[ExecutionStatus, ...]:
+    """Return the statuses that words spell. Raises Refused for another word."""
     statuses = [(word, read_execution_status(word)) for word in words]
     unknown = [word for word, status in statuses if status is None]
     if unknown:
         message = f"There is no status `{unknown[0]:.40}`; there are {', '.join(ExecutionStatus)}."
-        raise invalid_request(wrong("/status", message))
+        raise invalid_request(wrong(pointer, message))
     return tuple(status for _, status in statuses if status is not None)
 
 
@@ -261,27 +244,13 @@ def _summary(row: ExecutionRow) -> ExecutionSummary:
         finished_at=shown(row.finished_at),
         parent_execution_id=UNSET if row.parent_execution_id is None else row.parent_execution_id,
         retry_of=UNSET if row.retry_of is None else row.retry_of,
+        forked_from=UNSET if row.forked_from is None else row.forked_from,
     )
 
 
 async def _folded(gateway: Gateway, call: Call[Any, Nothing]) -> Folded:
     row = await read_row(gateway.store, call.user_id, call.path["execution_id"])
     return await folded(gateway, row)
-
-
-async def _cancel(gateway: Gateway, call: Call[NoQuery, CancelBody], row: ExecutionRow) -> None:
-    if not gateway.bus.is_connected:
-        raise unavailable("NATS")
-    answer = await cancels.cancel(
-        gateway.bus,
-        gateway.starter.publisher,
-        row.id,
-        by=By(source="API", user_id=call.user_id),
-        reason=call.body.reason,
-        seconds=gateway.settings.command_seconds,
-    )
-    if answer is None:
-        raise unavailable("The scheduler")
 
 
 def _after_seq(call: Call[EventsQuery, Nothing]) -> int:

@@ -31,6 +31,11 @@ class Metrics:
         self.executions_created = Counter(
             "flotilla_gateway_executions_created", "Executions accepted", registry=self.registry
         )
+        self.webhooks_filtered = Counter(
+            "flotilla_gateway_webhooks_filtered",
+            "Deliveries that started nothing, because the filter of their trigger did not let them through",
+            registry=self.registry,
+        )
         self.streams = Gauge(
             "flotilla_gateway_event_streams", "Readers of event streams", registry=self.registry
         )

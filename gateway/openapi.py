@@ -24,13 +24,17 @@ PATH_PARAMETERS: Final = {
     "version": "Number of a version: 1, 2, …",
     "execution_id": "Id of an execution",
     "node_id": "Id of a node in its workflow",
+    "interaction_id": "Id of an interaction",
     "node_type": "Name of a node type: `TYPE.SUBTYPE`",
+    "payload_id": "Id of a large value: `sha256:` and 64 digits",
     "dead_letter_id": "Id of a dead letter",
+    "path": "The path of a webhook",
 }
 
 REQUEST_HEADERS: Final = {
     "If-Match": "The revision that the change builds on, as its ETag says it; a stale one is 412",
     "Idempotency-Key": "1 to 255 characters: a repeated request is answered as the first was",
+    "webhook-id": "The same as `Idempotency-Key`, by the name of Standard Webhooks",
     "Last-Event-ID": "The seq of the last event that was seen",
 }
 
@@ -41,6 +45,10 @@ RESPONSE_HEADERS: Final = {
     "Retry-After": "Seconds to wait before the request is repeated",
     "WWW-Authenticate": "`Bearer`",
 }
+
+
+_WITHOUT_CONTENT: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods whose content has no meaning that all agree on: OpenAPI shows none."""
 
 
 def document(operations: Sequence[Operation[Any, Any]], *, version: str) -> dict[str, Any]:
@@ -63,7 +71,7 @@ def _contracts(operations: Iterable[Operation[Any, Any]]) -> list[Any]:
     """Return every contract of a body once, in the order of first use."""
     found: dict[Any, None] = {}
     for operation in operations:
-        if operation.takes_body:
+        if operation.takes_body and not operation.body.is_raw:
             found[operation.body.type] = None
         for returns in operation.returns.values():
             if returns.type is not None:
@@ -80,7 +88,7 @@ def _paths(operations: Iterable[Operation[Any, Any]]) -> dict[str, Any]:
 
 def _operation(operation: Operation[Any, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "operationId": operation.handler.__name__,
+        "operationId": operation.name or operation.handler.__name__,
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": _description(operation),
@@ -90,7 +98,7 @@ def _operation(operation: Operation[Any, Any]) -> dict[str, Any]:
     }
     if operation.scope == "public":
         entry["security"] = []
-    if operation.takes_body:
+    if operation.takes_body and operation.method not in _WITHOUT_CONTENT:
         entry["requestBody"] = _request_body(operation)
     return entry
 
@@ -150,7 +158,7 @@ def _headers(operation: Operation[Any, Any]) -> list[dict[str, Any]]:
 
 
 def _request_body(operation: Operation[Any, Any]) -> dict[str, Any]:
-    schema = _schema(operation.body.type)
+    schema = {} if operation.body.is_raw else _schema(operation.body.type)
     if operation.body.is_document:  # other spellings are read too
         schema = {"anyOf": [schema, {"type": "object"}]}
     content: dict[str, Any] = {"schema": schema}
@@ -158,7 +166,7 @@ def _request_body(operation: Operation[Any, Any]) -> dict[str, Any]:
         content["example"] = operation.example
     return {
         "required": not operation.body.is_optional,
-        "content": {"application/json": content},
+        "content": {"*/*" if operation.body.is_raw else "application/json": content},
     }
 
 
@@ -166,9 +174,11 @@ def _responses(operation: Operation[Any, Any]) -> dict[str, Any]:
     answers = {str(status): _success(each) for status, each in operation.returns.items()}
     by_status: dict[int, list[str]] = {}
     for code in operation.problem_codes:
-        by_status.setdefault(CODES[code].status, []).append(code)
+        by_status.setdefault(operation.status_of(code), []).append(code)
     for status, codes in sorted(by_status.items()):
         answers.setdefault(str(status), _problem(status, codes))
+    if operation.other is not None:
+        answers["default"] = _success(operation.other)
     return answers
 
 

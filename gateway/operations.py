@@ -13,12 +13,13 @@ from gateway.answers import AnyAnswer
 from gateway.auth import Scope
 from gateway.bodies import Body
 from gateway.calls import Call
+from gateway.problems import CODES
 from gateway.services import Gateway
 
 Q = TypeVar("Q")
 B = TypeVar("B")
 
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 Handler = Callable[[Gateway, Call[Q, B]], Awaitable[AnyAnswer]]
 
 
@@ -35,7 +36,9 @@ class Operation(msgspec.Struct, Generic[Q, B], frozen=True, kw_only=True):
     """One method on one path.
 
     `returns` maps each status of a success; `problems` are the codes that are particular to it,
-    besides those that follow from its shape; `request_headers` those it reads.
+    besides those that follow from its shape; `request_headers` those it reads. `other` is an answer of
+    any other status, where a user decides. `name` tells operations of one handler apart.
+    `statuses` are those of codes that have another one here than elsewhere.
     """
 
     method: Method
@@ -51,11 +54,18 @@ class Operation(msgspec.Struct, Generic[Q, B], frozen=True, kw_only=True):
     request_headers: tuple[str, ...] = ()
     description: str = ""
     example: Any = None
+    other: Returns | None = None
+    name: str = ""
+    statuses: dict[str, int] = {}
+
+    def status_of(self, code: str) -> int:
+        """Return the status of a problem here."""
+        return self.statuses.get(code) or CODES[code].status
 
     @property
     def takes_body(self) -> bool:
         """Whether a body is read."""
-        return self.method in ("POST", "PUT")
+        return self.method in ("POST", "PUT") or self.body.is_raw
 
     @property
     def problem_codes(self) -> tuple[str, ...]:

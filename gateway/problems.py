@@ -30,8 +30,15 @@ CODES: Final[dict[str, Meaning]] = {
     "not_found": Meaning(404, "There is nothing of that name or id"),
     "method_not_allowed": Meaning(405, "The resource does not take this method"),
     "already_finished": Meaning(409, "The execution is over"),
+    "not_finished": Meaning(409, "The execution is not over"),
+    "not_paused": Meaning(409, "The execution is not paused"),
+    "not_waiting": Meaning(409, "Nothing waits for this"),
+    "ambiguous_target": Meaning(409, "Several node runs wait"),
+    "already_answered": Meaning(409, "Somebody has answered before"),
+    "node_not_reached": Meaning(409, "The execution did not come to this node"),
     "not_published": Meaning(409, "The workflow has no published version"),
     "idempotency_in_progress": Meaning(409, "The first request with this key is under way"),
+    "webhook_path_taken": Meaning(409, "The path of a webhook belongs to another workflow"),
     "revision_mismatch": Meaning(412, "The workflow was changed meanwhile"),
     "body_too_large": Meaning(413, "The body is larger than its limit"),
     "unsupported_media_type": Meaning(415, "The body has a type that is not read here"),
@@ -41,6 +48,7 @@ CODES: Final[dict[str, Meaning]] = {
     "limit_exceeded": Meaning(422, "A limit is exceeded"),
     "rate_limited": Meaning(429, "There are too many requests at once"),
     "internal": Meaning(500, "The gateway made a mistake"),
+    "execution_failed": Meaning(500, "The execution did not succeed"),
     "unavailable": Meaning(503, "A server behind the gateway is away"),
 }
 
@@ -66,10 +74,16 @@ class ProblemBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     trace_id: str
     errors: tuple[ErrorEntry, ...] = ()
     retry_after: float | None = None
+    execution_id: str | None = None
+    first_answer: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Refused(Exception):
-    """The request is refused with a problem of this code."""
+    """The request is refused with a problem of this code.
+
+    `status` is that of the code, unless the operation declares another one; `first_answer` is what somebody
+    said before to the same question.
+    """
 
     def __init__(
         self,
@@ -79,18 +93,19 @@ class Refused(Exception):
         errors: tuple[ErrorEntry, ...] = (),
         retry_after: float | None = None,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        execution_id: str | None = None,
+        status: int | None = None,
+        first_answer: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET,
     ) -> None:
         self.code = code
         self.detail = detail
         self.errors = errors
         self.retry_after = retry_after
         self.headers = headers
+        self.execution_id = execution_id
+        self.status = CODES[code].status if status is None else status
+        self.first_answer = first_answer
         super().__init__(f"{code}: {detail}")
-
-    @property
-    def status(self) -> int:
-        """The HTTP status of the code."""
-        return CODES[self.code].status
 
 
 def not_found() -> Refused:
@@ -130,13 +145,15 @@ def body_of(refused: Refused, trace_id: str) -> bytes:
         ProblemBody(
             type=f"urn:flotilla:problem:{refused.code}",
             title=meaning.title,
-            status=meaning.status,
+            status=refused.status,
             detail=refused.detail,
             instance=f"urn:flotilla:request:{trace_id}",
             code=refused.code,
             trace_id=trace_id,
             errors=refused.errors,
             retry_after=refused.retry_after,
+            execution_id=refused.execution_id,
+            first_answer=refused.first_answer,
         )
     )
 

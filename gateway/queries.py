@@ -21,8 +21,14 @@ class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The query of an operation that takes none."""
 
 
+class AnyQuery(msgspec.Struct, frozen=True):
+    """The query of an operation that takes whatever comes: it reads the request itself."""
+
+
 def read_query(query: bytes, contract: type[Q]) -> Q:
     """Return the parameters of a query string as their contract. Raises Refused."""
+    if contract is AnyQuery:
+        return contract()
     values: dict[str, Any] = {}
     repeatable = _repeatable(contract) if query else {}  # type: ignore[arg-type]  # types are
     for name, value in _pairs(query):

@@ -14,7 +14,7 @@ from gateway.answers import (
 )
 from gateway.auth import authorise
 from gateway.bodies import Nothing, read_body
-from gateway.calls import Call
+from gateway.calls import Call, Request
 from gateway.edge import EXCHANGE, Exchange
 from gateway.operations import Operation
 from gateway.problems import Refused
@@ -33,7 +33,7 @@ class Resource:
         self._path = path
         self._operations = {operation.method: operation for operation in operations}
         if "GET" in self._operations:
-            self._operations["HEAD"] = self._operations["GET"]  # type: ignore[index]
+            self._operations.setdefault("HEAD", self._operations["GET"])
         self._allow = ", ".join(sorted(self._operations)).encode()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -81,6 +81,17 @@ class Resource:
             query=query,
             body=body,
             headers=exchange.headers,
+            request=_request(scope),
             trace=exchange.trace,
             facts=facts,
         )
+
+
+def _request(scope: AsgiScope) -> Request:
+    client = scope["client"]
+    return Request(
+        method=scope["method"],
+        query_string=scope["query_string"],
+        headers=tuple(scope["headers"]),
+        client_ip=None if client is None else client[0],
+    )

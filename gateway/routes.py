@@ -1,6 +1,6 @@
 """The table of operations: everything the API can do, in the order in which paths are tried."""
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from contracts.history import EventMessage
 from contracts.model import Document
@@ -11,14 +11,26 @@ from gateway import (
     health,
     node_types,
     operating,
+    payloads,
     reference,
+    webhooks,
     workflows,
 )
 from gateway.bodies import NO_BODY, Body
-from gateway.execution_views import Execution, ExecutionSummary, NodeRun, NodeRunSummary
-from gateway.operations import Operation, Returns
+from gateway.execution_routes import (
+    ACCEPTED,
+    BULK,
+    EXECUTION,
+    INTERACTIONS,
+    KEYED,
+    OVER,
+    STEERING,
+    SUCCESSORS,
+)
+from gateway.execution_views import ExecutionSummary, NodeRun, NodeRunSummary
+from gateway.operations import Method, Operation, Returns
 from gateway.pages import Page
-from gateway.queries import NoQuery
+from gateway.queries import AnyQuery, NoQuery
 from gateway.workflow_views import (
     Validation,
     Version,
@@ -41,12 +53,6 @@ _EXAMPLE: Final = {
     "connections": [{"from": "start", "to": "hello"}],
 }
 
-_EXECUTION: Final = Returns(description="The execution", type=Execution)
-_ACCEPTED: Final = Returns(
-    description="The execution is committed",
-    type=Execution,
-    headers=("Location", "Idempotent-Replayed"),
-)
 _WORKFLOW: Final = Returns(description="The workflow", type=Workflow, headers=("ETag",))
 _VERSION: Final = Returns(description="The version", type=Version)
 _REVISION: Final = ("If-Match",)
@@ -68,18 +74,13 @@ EXECUTIONS: Final[tuple[Operation[Any, Any], ...]] = (
         example={"input": {"name": "Ada"}},
         request_headers=("Idempotency-Key",),
         returns={
-            200: Returns(
-                description="The execution is over",
-                type=Execution,
-                headers=("Idempotent-Replayed",),
-            ),
-            202: _ACCEPTED,
+            200: OVER,
+            202: ACCEPTED,
         },
         problems=(
             "invalid_document",
             "limit_exceeded",
-            "idempotency_key_reused",
-            "idempotency_in_progress",
+            *KEYED,
         ),
     ),
     Operation(
@@ -92,7 +93,7 @@ EXECUTIONS: Final[tuple[Operation[Any, Any], ...]] = (
         handler=executions.get_execution,
         query=executions.WaitQuery,
         body=NO_BODY,
-        returns={200: _EXECUTION},
+        returns={200: EXECUTION},
     ),
     Operation(
         method="GET",
@@ -170,18 +171,19 @@ EXECUTIONS: Final[tuple[Operation[Any, Any], ...]] = (
         problems=("rate_limited",),
     ),
     Operation(
-        method="POST",
-        path="/v1/executions/{execution_id}/cancel",
-        scope="execute",
+        method="GET",
+        path="/v1/executions/{execution_id}/payloads/{payload_id}",
+        scope="read",
         tag="executions",
-        summary="Cancel an execution",
-        description="The answer is what the scheduler committed; repeating is safe.",
-        handler=executions.cancel_execution,
+        summary="Read a large value",
+        description=(
+            "Values above LIMIT_INLINE_BYTES stand in executions, node runs and events as "
+            '`{"$payload": {"id": "sha256:...", "size": 1234}}`; this is the value of such an id.'
+        ),
+        handler=payloads.get_payload,
         query=NoQuery,
-        body=Body(type=executions.CancelBody, is_optional=True),
-        example={"reason": "Started by mistake"},
-        returns={200: _EXECUTION},
-        problems=("already_finished",),
+        body=NO_BODY,
+        returns={200: Returns(description="The value", type=Any)},
     ),
 )
 
@@ -253,7 +255,7 @@ WORKFLOWS: Final[tuple[Operation[Any, Any], ...]] = (
         example={"description": "Says hello"},
         request_headers=_REVISION,
         returns={200: _WORKFLOW},
-        problems=("invalid_document", "revision_mismatch"),
+        problems=("invalid_document", "webhook_path_taken", "revision_mismatch"),
     ),
     Operation(
         method="DELETE",
@@ -285,7 +287,7 @@ WORKFLOWS: Final[tuple[Operation[Any, Any], ...]] = (
             200: Returns(description="Nothing changed", type=Version),
             201: Returns(description="The version", type=Version, headers=("Location",)),
         },
-        problems=("invalid_document", "revision_mismatch"),
+        problems=("invalid_document", "webhook_path_taken", "revision_mismatch"),
     ),
     Operation(
         method="POST",
@@ -298,7 +300,7 @@ WORKFLOWS: Final[tuple[Operation[Any, Any], ...]] = (
         body=NO_BODY,
         request_headers=_REVISION,
         returns={200: _WORKFLOW},
-        problems=("revision_mismatch",),
+        problems=("webhook_path_taken", "revision_mismatch"),
     ),
     Operation(
         method="POST",
@@ -491,4 +493,58 @@ PUBLIC: Final[tuple[Operation[Any, Any], ...]] = (
     ),
 )
 
-OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (*EXECUTIONS, *WORKFLOWS, *AROUND, *PUBLIC)
+
+def _webhook(method: Method) -> Operation[Any, Any]:
+    return Operation(
+        method=method,
+        path="/v1/webhooks/{path}",
+        scope="public",
+        tag="webhooks",
+        summary=f"Deliver to a webhook by {method}",
+        description=(
+            "Starts the workflow whose TRIGGER.WEBHOOK listens at the path, if it takes the method. A "
+            "delivery that repeats the `webhook-id` or `Idempotency-Key` of one in the last 24 hours "
+            "starts nothing and is answered as that one was. With `response_mode` WAIT, the answer is "
+            "the output of the execution, or what the workflow says."
+        ),
+        name=f"receive_webhook_by_{method.lower()}",
+        handler=webhooks.receive_webhook,
+        query=AnyQuery,
+        body=Body(type=bytes, is_optional=True, is_raw=True),
+        request_headers=("webhook-id", "Idempotency-Key"),
+        returns={
+            200: Returns(
+                description="The output of the execution, or the filter let nothing through",
+                type=Any,
+                headers=("Idempotent-Replayed",),
+            ),
+            202: Returns(
+                description="The execution is committed",
+                type=webhooks.Received,
+                headers=("Location", "Idempotent-Replayed"),
+            ),
+        },
+        other=Returns(description="What the workflow answers"),
+        problems=(
+            "unauthenticated",
+            "method_not_allowed",
+            "idempotency_in_progress",
+            "execution_failed",
+            "unavailable",
+        ),
+    )
+
+
+WEBHOOKS: Final = tuple(_webhook(method) for method in get_args(Method))
+
+OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
+    *BULK,
+    *EXECUTIONS,
+    *STEERING,
+    *SUCCESSORS,
+    *INTERACTIONS,
+    *WORKFLOWS,
+    *AROUND,
+    *PUBLIC,
+    *WEBHOOKS,
+)

@@ -7,7 +7,9 @@ from typing import Self
 from bus.client import Bus
 from bus.services import Service
 from contracts.expressions.regex import Regex
+from contracts.schedules import Calendar
 from db.store import Store
+from gateway.attempts import Attempts
 from gateway.catalogue import CatalogueCache
 from gateway.documents import Documents
 from gateway.endings import Endings
@@ -23,18 +25,24 @@ from gateway.versions import Versions
 class Gateway:
     """The services of one gateway. It serves within its context, which whoever owns the connections enters."""
 
-    def __init__(self, settings: GatewaySettings, store: Store, bus: Bus, regex: Regex) -> None:
+    def __init__(
+        self, settings: GatewaySettings, store: Store, bus: Bus, regex: Regex, calendar: Calendar
+    ) -> None:
         self.settings = settings
         self.store = store
         self.bus = bus
+        self.regex = regex
         self.metrics = Metrics()
         self.lifecycle = Lifecycle()
         self.catalogue = CatalogueCache(store, seconds=settings.catalogue_seconds)
         self.input_schemas = InputSchemas(regex)
-        self.documents = Documents(self.catalogue, regex, self.input_schemas, settings.limits)
+        self.documents = Documents(
+            self.catalogue, regex, self.input_schemas, calendar, settings.limits
+        )
         self.versions = Versions(store, self.catalogue)
-        self.starter = Starter(store, bus, self.metrics)
+        self.starter = Starter(store, bus, self.metrics, settings.limits.payloads)
         self.endings = Endings(bus, self.lifecycle)
+        self.attempts = Attempts(bus)
         self.readers = Readers(self.metrics, limit=settings.limits.streams_per_user)
         self.openapi = b""  # set by the application, which knows the operations
         self._stack = AsyncExitStack()
@@ -45,6 +53,8 @@ class Gateway:
             stack.push_async_callback(self.starter.stop)
             await self.endings.start()
             stack.push_async_callback(self.endings.stop)
+            await self.attempts.start()
+            stack.push_async_callback(self.attempts.stop)
             await stack.enter_async_context(self._service())
             self._stack = stack.pop_all()
         return self

@@ -7,21 +7,24 @@ import msgspec
 
 from contracts.expressions.budget import DEFAULT_LIMITS, Limits
 from contracts.limits import DocumentLimits
+from contracts.payloads import PayloadLimits
 
 Environment = Literal["development", "production"]
 
 
 class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of requests, and of the documents and expressions in them: sizes in bytes, times in seconds."""
+    """Limits of requests, and of the documents, expressions and values in them: sizes in bytes, times in seconds."""
 
     body_bytes: int = 16 * 1024 * 1024
     document_bytes: int = 5 * 1024 * 1024
+    webhook_bytes: int = 1024 * 1024
     metadata_bytes: int = 64 * 1024
     json_depth: int = 64
     body_seconds: float = 30
     streams_per_user: int = 200
     documents: DocumentLimits = DocumentLimits()
     expressions: Limits = DEFAULT_LIMITS
+    payloads: PayloadLimits = PayloadLimits()
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 import structlog
 
 import db.executions
+import db.idempotency
 from bus.client import Bus
 from bus.errors import BusError
 from bus.publisher import Ack, Publisher
 from contracts import messages, subjects
 from contracts.history import By
+from contracts.payloads import PayloadLimits
 from db.errors import StoreUnavailable
 from db.executions import NewExecution
+from db.idempotency import Claim
 from db.store import Store
 from gateway.batches import Batches
 from gateway.metrics import Metrics
@@ -34,7 +37,8 @@ INLINE_BYTES = 512 * 1024
 class Starter:
     """Commits new executions and publishes their start."""
 
-    def __init__(self, store: Store, bus: Bus, metrics: Metrics) -> None:
+    def __init__(self, store: Store, bus: Bus, metrics: Metrics, limits: PayloadLimits) -> None:
+        self._limits = limits
         self._store = store
         self._bus = bus
         self._metrics = metrics
@@ -65,10 +69,25 @@ class Starter:
 
         Raises StoreUnavailable; an execution may have been committed then.
         """
+        new = new.lightened(self._limits)
         if not await self._batches.add(new):
             return False
         self._metrics.executions_created.inc()
         await self._publish(new)
+        return True
+
+    async def create_all(self, batch: Sequence[NewExecution], claim: Claim | None) -> bool:
+        """Commit executions together and publish their starts; False, and nothing is done, if `claim` is taken.
+
+        Raises StoreUnavailable; they may have been committed then.
+        """
+        async with self._store.transaction() as session:
+            if claim is not None and not await db.idempotency.claim(session, claim):
+                return False
+            await db.executions.create(session, batch)
+        self._metrics.executions_created.inc(len(batch))
+        for new in batch:
+            await self._publish(new)
         return True
 
     async def publish_cancel(self, execution_id: str, *, user_id: str) -> None:
@@ -90,8 +109,7 @@ class Starter:
             self._metrics.starts_unpublished.inc()
             return
         try:
-            start = messages.start_of(new.id, new.created, new.at)
-            ack = await self.publisher.send(subjects.command("start", new.id), start)
+            ack = await self.publisher.send(subjects.command("start", new.id), _start(new))
         except BusError as error:
             log.warning("start_not_published", execution_id=new.id, error=str(error))
             self._metrics.starts_unpublished.inc()
@@ -101,3 +119,10 @@ class Starter:
     def _acknowledged(self, ack: asyncio.Future[Ack]) -> None:
         if ack.cancelled() or not ack.result().is_good:
             self._metrics.starts_unpublished.inc()
+
+
+def _start(new: NewExecution) -> bytes:
+    """Return the message about a new execution; one that takes something over is read by the scheduler."""
+    if new.carried:
+        return messages.encode(messages.StartExecution(execution_id=new.id))
+    return messages.start_of(new.id, new.created, new.at)

@@ -11,9 +11,12 @@ import db.versions
 import db.workflows
 from contracts.ids import is_uuid, uuid7
 from contracts.model import Document, decode_document
+from contracts.schedules import schedules_of
 from contracts.spelling import snake_case
+from contracts.webhooks import Webhook, webhooks_of
 from db.errors import RevisionMismatch
 from db.triggers import EventTrigger
+from db.webhooks import WebhookPathTaken
 from db.workflows import WorkflowFilters, WorkflowRow
 from gateway.answers import NO_CONTENT, Answer, created, ok
 from gateway.bodies import Nothing
@@ -124,8 +127,9 @@ async def update_workflow(gateway: Gateway, call: Call[NoQuery, Any]) -> Answer:
     changes = _document_fields(sent)
 
     async def change(row: WorkflowRow) -> WorkflowRow:
-        merged = merge(msgspec.to_builtins(draft_of(row)), changes)
-        document, problems = await gateway.documents.savable(merged)
+        draft = draft_of(row)
+        merged = merge(msgspec.to_builtins(draft), changes)
+        document, problems = await gateway.documents.savable(merged, before=draft)
         return await db.workflows.update(
             gateway.store,
             user_id=call.user_id,
@@ -133,6 +137,7 @@ async def update_workflow(gateway: Gateway, call: Call[NoQuery, Any]) -> Answer:
             document=document,
             problems=problems,
             active=active,
+            received=await _published_webhooks(gateway, row) if active else (),
             expected_revision=row.revision,
         )
 
@@ -189,6 +194,8 @@ async def publish_workflow(gateway: Gateway, call: Call[NoQuery, PublishBody]) -
             created_by=call.user_id,
             active=call.body.active,
             triggers=event_triggers(document),
+            schedules=schedules_of(document),
+            received=webhooks_of(document, await gateway.catalogue.current()),
             expected_revision=row.revision,
         )
 
@@ -314,7 +321,25 @@ async def _changed(
         except RevisionMismatch as mismatch:
             if expected is not None:
                 raise _mismatch(mismatch.found) from None
+        except WebhookPathTaken as taken:
+            raise _path_taken(taken.path) from None
     raise Refused("revision_mismatch", "Others change this workflow all the time. Try again.")
+
+
+async def _published_webhooks(gateway: Gateway, row: WorkflowRow) -> tuple[Webhook, ...]:
+    """Return where the published version of a workflow receives deliveries, while it is active."""
+    if row.published_version_id is None:
+        return ()
+    published = await gateway.versions.by_id(row.published_version_id)
+    return webhooks_of(published.document, await gateway.catalogue.current())
+
+
+def _path_taken(path: str) -> Refused:
+    detail = (
+        f"Another active workflow receives deliveries at the path `{path}`. Choose another path, or "
+        "leave it out to get a random one."
+    )
+    return Refused("webhook_path_taken", detail)
 
 
 def _matches(expected: str, row: WorkflowRow) -> bool:
@@ -348,6 +373,8 @@ async def _publish_existing(
             version=number,
             active=call.body.active,
             triggers=event_triggers(document),
+            schedules=schedules_of(document),
+            received=webhooks_of(document, await gateway.catalogue.current()),
             expected_revision=row.revision,
         )
 
@@ -373,6 +400,7 @@ async def _set_active(gateway: Gateway, call: Call[NoQuery, Nothing], *, active:
             workflow_id=row.id,
             active=active,
             triggers=triggers,
+            received=await _published_webhooks(gateway, row) if active else (),
             expected_revision=row.revision,
         )
 

@@ -1,4 +1,4 @@
-"""What a handler sees of the world: its Context; and what it answers: Outputs or a Failure."""
+"""What a handler sees of the world: its Context; and what it answers: Outputs, a Wait, a Loop or a Failure."""
 
 import asyncio
 import time
@@ -13,15 +13,21 @@ from contracts.expressions import interpreter, templates
 from contracts.expressions.budget import Limits
 from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
-from contracts.history import MaybeRaw
+from contracts.history import By, MaybeRaw
 from contracts.ids import Iteration, idempotency_key
-from contracts.inputs import Arrival, Named, Scope
-from contracts.messages import Task, TaskExecution, TaskNode
-from nodes.answers import Answer, Failed, Outputs
+from contracts.inputs import Arrival, Named, Scope, loop_value
+from contracts.limits import NodeLimits
+from contracts.messages import Resumed, Task, TaskExecution, TaskNode
+from contracts.statuses import WaitKind
+from nodes.answers import Answer, Child, Failed, Loop, Outputs, Question, Wait
 from nodes.attempt_log import LOG_BYTES, AttemptLog
+from nodes.checkpoints import Checkpoints, Save
 from nodes.http_client import HttpCalls, HttpClient
 
-__all__ = ["Answer", "Arrival", "Clock", "Context", "Failed", "Failure", "FailureKind", "Outputs"]
+__all__ = [
+    "Answer", "Arrival", "Checkpoints", "Child", "Clock", "Context", "Failed", "Failure", "FailureKind",
+    "Loop", "Outputs", "Question", "Resumption", "Wait", "WaitKind",
+]  # fmt: skip
 
 
 class Clock:
@@ -48,22 +54,42 @@ class Services(msgspec.Struct, frozen=True):
     regex: Regex
     clock: Clock
     log_bytes: int = LOG_BYTES
+    node_limits: NodeLimits = NodeLimits()
 
 
 Progress = Callable[[str, float | None], None]
 """Takes a message and perhaps a percentage of 0 to 100."""
 
 
+class Resumption(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a node run that waited goes on: what came, and the `state` that was saved, null without one.
+
+    `by` is the wait's own timer (WAIT, CHECK or DUE), SIGNAL, INTERACTION, or RESUME: somebody ended it early.
+    """
+
+    by: str
+    at: datetime
+    waited_since: datetime
+    state: Any = None
+    signal: str | None = None
+    interaction_id: str | None = None
+    data: Any = None
+    port: str | None = None
+    answered_by: By | None = None
+
+
 class Context:
     """What one attempt knows and may use.
 
     `input` is the assembled input, `node` and `execution` tell where the attempt belongs, `now` is the
-    instant at which the node run became ready: the same for all its attempts.
+    instant at which the node run became ready: the same for all its attempts. `resumed` is set after a
+    wait, `checkpoints` keep finished calls. A loop `is_asked` once it iterates, whether it goes on.
     """
 
     __slots__ = (
-        "_arrived", "_http", "_log", "_names", "_progress", "_scope", "_services", "_started_at",
-        "attempt", "execution", "input", "iteration", "node", "now", "traceparent",
+        "_arrived", "_http", "_log", "_names", "_next_loop", "_progress", "_scope", "_services",
+        "_started_at", "attempt", "checkpoints", "execution", "input", "is_asked", "iteration", "node",
+        "now", "resumed", "traceparent",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +104,7 @@ class Context:
         value: Any,
         started_at: datetime,
         progress: Progress,
+        save: Save,
         traceparent: str | None = None,
     ) -> None:
         self.node = node
@@ -87,6 +114,10 @@ class Context:
         self.now = task.now
         self.input = value
         self.traceparent = traceparent
+        self.is_asked = task.is_asked
+        self.resumed = None if task.resumed is None else _resumption(task.resumed)
+        self.checkpoints = Checkpoints(task.checkpoints, save)
+        self._next_loop = task.next_loop
         self._services = services
         self._scope = scope
         self._names: Named | None = None
@@ -103,6 +134,21 @@ class Context:
         for each in self._arrived:
             ports.setdefault(each.port, []).append(each)
         return ports
+
+    @property
+    def wired(self) -> frozenset[str]:
+        """The output ports with a connection; told only to node types that have a port `timeout`."""
+        return frozenset(self.node.wired)
+
+    @property
+    def next_loop(self) -> dict[str, Any] | None:
+        """What a loop's condition sees as `loop`: the scope of its next iteration. None but for a loop."""
+        return None if self._next_loop is None else loop_value(self._next_loop)
+
+    @property
+    def limits(self) -> NodeLimits:
+        """What this node run may ask for."""
+        return self._services.node_limits
 
     @property
     def deadline(self) -> datetime:
@@ -178,3 +224,18 @@ class Context:
             "node_type": self.node.type,
             "attempt": self.attempt,
         }
+
+
+def _resumption(resumed: Resumed) -> Resumption:
+    decode = msgspec.json.decode
+    return Resumption(
+        by=resumed.by,
+        at=resumed.at,
+        waited_since=resumed.waited_since,
+        state=None if resumed.state is UNSET else decode(resumed.state),
+        signal=resumed.signal,
+        interaction_id=resumed.interaction_id,
+        data=decode(resumed.data),
+        port=resumed.port,
+        answered_by=resumed.answered_by,
+    )

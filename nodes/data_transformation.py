@@ -3,11 +3,11 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from contracts.expressions import check, paths, values
+from contracts.expressions import check, paths
 from contracts.expressions.errors import ExpressionError
 from nodes import formats
 from nodes.answers import invalid_parameter
@@ -16,6 +16,7 @@ from nodes.joins import KeyedRow, as_row, joined
 from nodes.lists import find_list, identity, paced, the_list
 from nodes.parameters import Json, parameter
 from nodes.registry import node
+from nodes.sorting import Keyed, Order, sorted_by
 
 TIMEOUT_SECONDS: Final = 30
 OnItemError = Literal["STOP", "NULL", "DROP"]
@@ -96,13 +97,6 @@ class DataTransformation(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ] = "STOP"
 
 
-class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One key of a sort."""
-
-    by: str
-    order: Literal["asc", "desc"] = "asc"
-
-
 class Aggregation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The rule of aggregate: fields over all items, or over those of each key."""
 
@@ -116,11 +110,6 @@ class Joining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     left: str
     right: str
     how: Literal["inner", "left"] = "inner"
-
-
-class _Keyed(NamedTuple):
-    value: Any
-    item: Any
 
 
 @node(
@@ -166,23 +155,23 @@ class _Work:
             operation = self.parameters.operation
             raise invalid_parameter("rule", f"does not fit {operation}: {error}") from error
 
-    async def over(self, items: Sequence[Any], evaluate: Callable[[int, Any], Any]) -> list[_Keyed]:
+    async def over(self, items: Sequence[Any], evaluate: Callable[[int, Any], Any]) -> list[Keyed]:
         """Return each item with its value; a failing one as `on_item_error` says."""
         found = []
         async for index, item in paced(items):
             try:
-                found.append(_Keyed(evaluate(index, item), item))
+                found.append(Keyed(evaluate(index, item), item))
             except ExpressionError:
                 match self.parameters.on_item_error:
                     case "STOP":
                         raise
                     case "NULL":
-                        found.append(_Keyed(None, item))
+                        found.append(Keyed(None, item))
                     case "DROP":
                         self.dropped += 1
         return found
 
-    async def keyed(self, items: Sequence[Any], source: str) -> list[_Keyed]:
+    async def keyed(self, items: Sequence[Any], source: str) -> list[Keyed]:
         """Return each item with the value that an expression has for it."""
         evaluate = self.context.evaluate
         return await self.over(items, lambda index, item: evaluate(source, item=item, index=index))
@@ -266,10 +255,7 @@ async def _sort(work: _Work, data: Any) -> list[Any]:
         the_list(data),
         lambda index, item: [evaluate(each.by, item=item, index=index) for each in orders],
     )
-    # Sorting is stable, so the most important key goes last.
-    for place, order in reversed(list(enumerate(orders))):
-        keyed = _sorted(keyed, place, is_descending=order.order == "desc")
-    return [each.item for each in keyed]
+    return sorted_by(keyed, [each.order or "asc" for each in orders])
 
 
 def _orders(work: _Work) -> tuple[Order, ...]:
@@ -300,21 +286,6 @@ def _orders_by_paths(text: str) -> tuple[Order, ...] | None:
 def _read_path(path: str) -> str:
     """Return the expression that reads a path of an item, null where it is missing."""
     return f"get(item, {msgspec.json.encode(path).decode()})"
-
-
-def _sorted(keyed: list[_Keyed], place: int, *, is_descending: bool) -> list[_Keyed]:
-    """Sort by one key: stable, null last in both orders, all others of one kind."""
-
-    def key(each: _Keyed) -> Any:
-        return each.value[place]
-
-    ranked = [each for each in keyed if each.value is not None and key(each) is not None]
-    kinds = {values.kind(key(each)) for each in ranked}
-    if len(kinds) > 1 or not kinds <= {"number", "string", "bool"}:
-        message = f"no order between {' and '.join(sorted(kinds))}; sort by one kind of value"
-        raise Failed(Failure(FailureKind.INVALID_EXPRESSION, "type", message))
-    ranked.sort(key=key, reverse=is_descending)
-    return ranked + [each for each in keyed if each.value is None or key(each) is None]
 
 
 async def _group(work: _Work, data: Any) -> list[Any]:
@@ -372,10 +343,10 @@ async def _distinct(work: _Work, data: Any) -> list[Any]:
     return list(first.values())
 
 
-async def _optionally_keyed(work: _Work, items: list[Any]) -> list[_Keyed]:
+async def _optionally_keyed(work: _Work, items: list[Any]) -> list[Keyed]:
     """Return each item with the value of the rule; without a rule, with itself."""
     if work.parameters.rule is None:
-        return [_Keyed(item, item) for item in items]
+        return [Keyed(item, item) for item in items]
     return await work.keyed(items, work.source)
 
 

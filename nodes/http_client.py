@@ -8,6 +8,7 @@ and keeps no cookies. It ends with the attempt, whose deadline cancels it.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,7 @@ import msgspec
 from contracts.failures import Failure, FailureKind
 from nodes.addresses import AddressRefused, AllowedHosts, Guard, Resolver
 from nodes.answers import Failed
+from nodes.checkpoints import current_key
 from nodes.http_body import ACCEPTED, BodyTooLarge, BodyUnreadable, read_body
 from nodes.http_transport import GuardedTransport
 
@@ -127,7 +129,11 @@ class HttpClient:
 
 
 class HttpCalls:
-    """The calls of one attempt, numbered: the first carries the idempotency key, later ones `:2`, `:3`, …"""
+    """The calls of one attempt, numbered: the first carries the idempotency key, later ones `:2`, `:3`, …
+
+    Those inside a checkpoint carry its key and are numbered apart: later attempts make no calls there, and
+    the others keep their numbers.
+    """
 
     def __init__(
         self, client: HttpClient, idempotency_key: str, traceparent: str | None = None
@@ -135,19 +141,21 @@ class HttpCalls:
         self._client = client
         self._idempotency_key = idempotency_key
         self._traceparent = traceparent
-        self._calls = 0
+        self._calls: Counter[str] = Counter()  # by checkpoint
 
     async def call(self, call: Call) -> HttpAnswer:
         """Carry out a call, as `HttpClient.call`; headers of the caller's win over those added."""
-        self._calls += 1
         headers = {**self._added(call.method), **_lower(call.headers)}
         return await self._client.call(msgspec.structs.replace(call, headers=headers))
 
     def _added(self, method: str) -> dict[str, str]:
         added = {}
+        checkpoint = current_key()
+        self._calls[checkpoint] += 1
         if method.upper() not in _SAFE_METHODS:
-            number = f":{self._calls}" if self._calls > 1 else ""
-            added[IDEMPOTENCY_KEY] = f"{self._idempotency_key}{number}"
+            place = f":{checkpoint}" if checkpoint else ""
+            number = f":{self._calls[checkpoint]}" if self._calls[checkpoint] > 1 else ""
+            added[IDEMPOTENCY_KEY] = f"{self._idempotency_key}{place}{number}"
         if self._traceparent is not None:
             added[TRACEPARENT] = self._traceparent
         return added

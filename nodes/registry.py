@@ -13,7 +13,7 @@ There is no registry that fills on import: a module exposes its handlers, and a 
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_type_hints
 
 import msgspec
 
@@ -36,7 +36,7 @@ class Handler(msgspec.Struct, frozen=True):
     """A node type that can run: its spec, the reader of its parameters, and the function.
 
     A function that is not `async` blocks: it is called in a thread, where a cancel cannot reach it;
-    or it is brief, and called right away.
+    or it is brief, and called right away. `presets` are the types that stand for it.
     """
 
     spec: NodeSpec
@@ -44,6 +44,12 @@ class Handler(msgspec.Struct, frozen=True):
     handle: Handle
     is_blocking: bool = False
     is_brief: bool = False
+    presets: tuple[NodeSpec, ...] = ()
+
+    @property
+    def specs(self) -> tuple[NodeSpec, ...]:
+        """The specs of all types that it handles, its own first."""
+        return (self.spec, *self.presets)
 
     async def __call__(self, context: Context, parameters: Any) -> Answer:
         """Do the work, but for a blocking handler; tests call it with a context of their own."""
@@ -66,6 +72,8 @@ def node(
     credentials: tuple[CredentialSlot, ...] = (),
     timeout: float = 300,
     delivery: Delivery = Delivery.AT_LEAST_ONCE,
+    after_wait: Literal["yield", "dispatch"] = "yield",
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
     is_brief: bool = False,
 ) -> Callable[[Handle], Handler]:
     """Declare the node type that a function handles.
@@ -73,8 +81,10 @@ def node(
     Its parameters are the Struct that annotates the function's second argument, its description is
     the docstring. `timeout` is in seconds; `through` is the
     pass-through port; `port_parameters` name the parameters that declare more
-    output ports. A function `is_brief` if it is not `async` and only computes, for a moment: then it
-    needs neither thread nor timer. Raises ValueError for a name, version or port that no document could use.
+    output ports; `after_wait` says whether a wait ends by yielding what came, or by a call with it;
+    `presets` are types that stand for this one, with some parameters fixed. A function `is_brief` if it is
+    not `async` and only computes, for a moment: then it needs neither thread nor timer. Raises ValueError
+    for a name, version or port that no document could use.
     """
 
     def declare(handle: Handle) -> Handler:
@@ -93,13 +103,17 @@ def node(
             credentials=credentials,
             timeout=float(timeout),  # as it comes back from JSON
             delivery=delivery,
+            after_wait=after_wait,
         )
-        check_spec(spec)
+        preset_specs = tuple(_preset(spec, name, fixed) for name, fixed in (presets or {}).items())
+        for each in (spec, *preset_specs):
+            check_spec(each)
         is_async = inspect.iscoroutinefunction(handle)
         if is_brief and is_async:
             raise ValueError(f"{type_name}: a brief handler is a plain function")
         is_blocking = not is_async and not is_brief
-        return Handler(spec, ParameterReader(parameters), handle, is_blocking, is_brief)
+        reader = ParameterReader(parameters)
+        return Handler(spec, reader, handle, is_blocking, is_brief, preset_specs)
 
     return declare
 
@@ -118,6 +132,18 @@ def check_spec(spec: NodeSpec) -> None:
     known = {parameter.name for parameter in spec.parameters}
     if missing := set(spec.port_parameters) - known:
         raise ValueError(f"{spec.type}: no parameter {missing.pop()!r} that could declare ports")
+
+
+def _preset(spec: NodeSpec, type_name: str, fixed: Mapping[str, Any]) -> NodeSpec:
+    """Return the spec of a type that stands for another."""
+    return msgspec.structs.replace(
+        spec,
+        type=type_name,
+        title=_title(type_name),
+        parameters=tuple(each for each in spec.parameters if each.name not in fixed),
+        preset_of=spec.type,
+        fixed=dict(fixed),
+    )
 
 
 def _parameters_of(handle: Handle) -> type[msgspec.Struct]:

@@ -14,30 +14,44 @@ from contracts.expressions.regex import Regex
 from contracts.ids import RunKey
 from contracts.inputs import Arrival
 from contracts.messages import Task, decode_task_execution
+from contracts.payloads import PayloadError
 from scheduler.core import tasks
 from scheduler.core.decision import AssemblyFailed
+from scheduler.values import LargeValues
 
 
 class Assembling:
     """Evaluates mappings within the same limits as a worker."""
 
-    def __init__(self, regex: Regex) -> None:
+    def __init__(self, regex: Regex, values: LargeValues) -> None:
         self._regex = regex
+        self._values = values
 
     def input_of(self, plan: Plan, state: ExecutionState, key: RunKey) -> Any:
-        """Assemble a node run's input as its worker would. Raises AssemblyFailed if a mapping fails."""
+        """Assemble a node run's input as its worker would.
+
+        Raises AssemblyFailed if a mapping fails, and PayloadsNeeded for large values to be read first.
+        """
         execution = tasks.task_execution(state)
         task = tasks.build(plan, state, key, execution=execution, token="")
+        task = self._filled(state, key[0], task)
         return inputs.merge(self._arrivals(plan, key[0], task), task.trigger)
 
     def result_of(self, plan: Plan, state: ExecutionState, over: RunKey) -> Any:
-        """Return what came back from an iteration: of several connections a list. Raises AssemblyFailed."""
+        """Return what came back from an iteration: of several connections a list. Raises as `input_of`."""
         execution = tasks.task_execution(state)
         task = tasks.build_return(plan, state, over, execution=execution)
+        task = self._filled(state, over[0], task)
         given = [each.value for each in self._arrivals(plan, over[0], task)]
         planned = plan.nodes[over[0]].loop
         assert planned is not None
         return given if len(planned.back) > 1 else given[0]
+
+    def _filled(self, state: ExecutionState, node_id: str, task: Task) -> Task:
+        try:
+            return self._values.filled(state.id, state.created.user_id, task)
+        except PayloadError as error:
+            raise AssemblyFailed(error.failure(node_id)) from error
 
     def _arrivals(self, plan: Plan, node_id: str, task: Task) -> tuple[Arrival, ...]:
         node = plan.nodes[node_id].task_node

@@ -6,7 +6,9 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET
 
+from bus.wire import Sendable
 from contracts.history import MaybeRaw
+from contracts.ids import RunKey
 from scheduler.core.decision import Input
 
 
@@ -20,6 +22,9 @@ class Handed(Protocol):
     async def ack(self) -> None:
         """Take it off the stream."""
 
+    def sendable(self, answer: bytes) -> Sendable:
+        """Return an answer to it as a message, to be sent together with others."""
+
 
 class Entry(msgspec.Struct, kw_only=True):
     """One input for one execution.
@@ -27,7 +32,7 @@ class Entry(msgspec.Struct, kw_only=True):
     Without `given` the execution is healed: started if it has not been, else its outstanding tasks
     are published again. `created` lets a new execution be folded without a read. `reply_to` is the
     core subject that waits for the outcome. `in_doubt` says that this process tried before and does
-    not know how far it came.
+    not know how far it came. `admitted` are node runs whose tasks waited for their turn, and have it now.
     """
 
     execution_id: str
@@ -38,6 +43,7 @@ class Entry(msgspec.Struct, kw_only=True):
     reply_to: str | None = None
     retries: int = 0
     in_doubt: bool = False
+    admitted: tuple[RunKey, ...] = ()
 
     @property
     def is_repeat(self) -> bool:

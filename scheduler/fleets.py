@@ -1,6 +1,7 @@
 """Fleets: the workers that are alive, and the node types that they announce."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -16,6 +17,8 @@ from db.store import Store
 log: Final = structlog.get_logger()
 
 WRITE_PERIOD_S: Final = 2.0
+LOST_AFTER_S: Final = 30.0
+"""A worker that was silent for that long counts no more."""
 
 Announce = Callable[[tuple[str, ...]], Awaitable[None]]
 
@@ -27,6 +30,7 @@ class Fleets:
         self._store = store
         self._announced = announced
         self._heard: dict[str, Heartbeat] = {}
+        self._alive: dict[str, tuple[Heartbeat, float]] = {}
 
     def heartbeat(self, data: bytes) -> None:
         """Take a worker's sign of life; the last of each worker is written down."""
@@ -36,13 +40,23 @@ class Fleets:
             log.warning("heartbeat_unreadable", error=str(error))
             return
         self._heard[beat.worker_id] = beat
+        self._alive[beat.worker_id] = (beat, time.monotonic())
+
+    def slots(self, node_type: str) -> int:
+        """Return how many tasks of a node type its workers take at once, as far as this process heard."""
+        since = time.monotonic() - LOST_AFTER_S
+        lost = [name for name, (_, heard_at) in self._alive.items() if heard_at < since]
+        for name in lost:
+            del self._alive[name]
+        return sum(beat.slots for beat, _ in self._alive.values() if node_type in beat.node_types)
 
     async def announcement(self, data: bytes) -> bytes:
         """Store the specs of a worker and make queues for them; return the answer."""
         try:
             announcement = messages.decode_announcement(data)
             await node_types.store(self._store, announcement.specs)
-            await self._announced(tuple(spec.type for spec in announcement.specs))
+            served = (spec.preset_of or spec.type for spec in announcement.specs)
+            await self._announced(tuple(dict.fromkeys(served)))
         except (msgspec.DecodeError, StoreError) as error:
             log.warning("announcement_refused", error=str(error))
             return encode(Announced(error=str(error)))

@@ -14,6 +14,7 @@ What a crash leaves behind at each point:
 
 A loser of the compare-and-set wrote nothing: its state is dropped, folded anew, and decided again. So is
 what would be refused on a state from memory, for no compare-and-set has checked that it is not behind.
+And what lacks large values is held back: they are read, and it is decided anew.
 """
 
 import asyncio
@@ -33,16 +34,19 @@ from contracts import subjects
 from contracts.execution.state import ExecutionState
 from contracts.failures import Failure, FailureKind
 from contracts.ids import RunKey
-from contracts.messages import CancelNotice, CommandAnswer, encode
+from contracts.messages import CancelNotice, CommandAnswer, Task, encode
+from contracts.payloads import PayloadError
 from contracts.statuses import ExecutionStatus
 from db.advances import AdvanceSession
 from db.errors import CommitInDoubt, StoreUnavailable
 from scheduler import families
+from scheduler.admission import Admission, Waiting
 from scheduler.assembling import Assembling
 from scheduler.core import tasks
 from scheduler.core.advance import advance
 from scheduler.core.decision import (
     AS_WISHED,
+    NOTHING,
     Admitted,
     AttemptLost,
     CancelAsked,
@@ -57,6 +61,7 @@ from scheduler.pending import Pending, advance_of, creation, event_message
 from scheduler.slots import Slots
 from scheduler.targets import CALLED, ON_FAILURE, Targets
 from scheduler.tokens import Tokens
+from scheduler.values import LargeValues, PayloadsNeeded
 
 log: Final = structlog.get_logger()
 
@@ -92,9 +97,11 @@ class Loop:
         tokens: Tokens,
         now: Callable[[], datetime],
         max_payload: Callable[[], int],
+        values: LargeValues,
         assembling: Assembling,
         targets: Targets,
         slots: Slots,
+        admission: Admission,
         bury: Callable[[Entry, Exception], None],
         purge: Callable[[str, str], None],
         stream_missing: Callable[[], None],
@@ -107,13 +114,16 @@ class Loop:
         self._tokens = tokens
         self._now = now
         self._max_payload = max_payload
+        self._values = values
         self._assembling = assembling
         self._targets = targets
         self._slots = slots
+        self._admission = admission
         self._bury = bury
         self._purge = purge
         self._stream_missing = stream_missing
         self._following: asyncio.Task[None] | None = None
+        self._heavy: list[tuple[Live, RunKey, Task, int]] = []
         self.counters = Counters()
 
     async def run(self) -> None:
@@ -170,13 +180,23 @@ class Loop:
         """Decide and commit a batch, let follow what won, and return what must be decided again."""
         fresh = await self._load(batch)
         await self._look_up(batch)
-        decided, unknown = self.decide(batch)
+        collected, unknown = self.decide(batch)
+        decided = [pending for pending in collected if pending.needs is None]
+        again = await self._fetch(collected) if len(decided) < len(collected) else []
         won = await self._commit(decided, fresh)
         lost = [pending for pending in decided if pending.live.state.id not in won]
         self._executions.drop(pending.live.state.id for pending in lost)
+        self._values.forget(pending.live.state.id for pending in decided)
         winners = [pending for pending in decided if pending.live.state.id in won]
         await self._follow(winners, unknown)
-        return self._again(lost)
+        return again + self._again(lost)
+
+    async def _fetch(self, collected: Iterable[Pending]) -> list[Entry]:
+        """Read what executions were held back for, and return their entries; their states are half decided."""
+        held_back = [pending for pending in collected if pending.needs is not None]
+        self._executions.drop(pending.live.state.id for pending in held_back)
+        await self._values.load(pending.needs for pending in held_back if pending.needs)
+        return [entry for pending in held_back for entry, _ in pending.entries]
 
     async def _load(self, batch: Sequence[Entry]) -> frozenset[str]:
         """Have the executions of a batch in memory; return those that were read just now."""
@@ -197,11 +217,8 @@ class Loop:
         is_success = isinstance(given, Reported) and given.result.ports is not None
         if is_success:
             return
-        if isinstance(given, Reported) and (wait := given.result.wait) is not None:
-            order = wait.child
-            if order is not None and given.child is None:
-                child = await self._find(live, order.workflow, order.input, CALLED)
-                entry.given = msgspec.structs.replace(given, child=child)
+        if isinstance(given, Reported):
+            entry.given = given = await self._looked_up(given, live)
         if live.plan.failure_workflow is not None:
             told = msgspec.Raw(encode({"execution_id": live.state.id}))
             found = await self._find(live, live.plan.failure_workflow, told, ON_FAILURE)
@@ -210,6 +227,27 @@ class Loop:
                     "failure_workflow_missing", execution_id=live.state.id, reason=found.message
                 )
             live.failure_target = found if isinstance(found, Target) else None
+
+    async def _looked_up(self, given: Reported, live: Live) -> Reported:
+        """Return a report with what the core needs to follow it: a child's version, the items of a loop."""
+        result, user_id = given.result, live.state.created.user_id
+        try:
+            if result.loop is not None and result.loop.items is not UNSET:
+                items = await self._values.unwrapped(user_id, result.loop.items)
+                loop = msgspec.structs.replace(result.loop, items=items)
+                return msgspec.structs.replace(
+                    given, result=msgspec.structs.replace(result, loop=loop)
+                )
+            order = None if result.wait is None else result.wait.child
+            if order is not None and given.child is None:
+                value = await self._values.unwrapped(user_id, order.input)
+                child = await self._find(live, order.workflow, value, CALLED)
+                return msgspec.structs.replace(given, child=child)
+        except PayloadError as error:
+            failure = error.failure(result.node_id)
+            failed = msgspec.structs.replace(result, wait=None, loop=None, failure=failure)
+            return msgspec.structs.replace(given, result=failed)
+        return given
 
     async def _find(
         self, live: Live, named: str, value: msgspec.Raw, where: str
@@ -232,13 +270,24 @@ class Loop:
             collected = pending.get(entry.execution_id)
             if collected is None:
                 collected = pending[entry.execution_id] = Pending(live)
-            collected.add(entry, self._decide_one(live, entry, at))
+            self._decide_into(collected, entry, at)
         return list(pending.values()), unknown
+
+    def _decide_into(self, pending: Pending, entry: Entry, at: datetime) -> None:
+        """Decide an entry, unless its execution is held back for want of large values, or has to be now."""
+        if pending.needs is None:
+            try:
+                pending.add(entry, self._decide_one(pending.live, entry, at))
+            except PayloadsNeeded as needs:
+                pending.needs = needs
+            else:
+                return
+        pending.entries.append((entry, NOTHING))
 
     def _decide_one(self, live: Live, entry: Entry, at: datetime) -> Decision:
         given = entry.given
         if given is None and live.state.started_at is not None:
-            return Decision(dispatched=outstanding(live.state))
+            return Decision(dispatched=entry.admitted or outstanding(live.state))
         # Instants of one history never run backwards, whatever the clocks of two schedulers say.
         at = max(at, live.state.updated_at)
         decision = advance(
@@ -270,6 +319,9 @@ class Loop:
         )
         if not storing:
             return unchanged
+        for pending in storing:
+            if any(self._values.is_large(recorded.data) for recorded in pending.events):
+                await self._put_apart(pending)
         won = await self._session.commit([advance_of(pending) for pending in storing])
         self.counters.events += sum(
             len(pending.events) for pending in storing if pending.live.state.id in won
@@ -277,18 +329,35 @@ class Loop:
         self.counters.conflicts += len(storing) - len(won)
         return won | unchanged
 
+    async def _put_apart(self, pending: Pending) -> None:
+        """Store large values of what was decided by themselves. The state has them in place, so it is folded anew."""
+        state = pending.live.state
+        self._executions.drop((state.id,))
+        pending.events = [
+            recorded._replace(
+                data=await self._values.light_event(state.created.user_id, recorded.event.data)
+            )
+            if self._values.is_large(recorded.data)
+            else recorded
+            for recorded in pending.events
+        ]
+
     async def _follow(self, winners: Sequence[Pending], unknown: Sequence[Entry]) -> None:
         """Publish what follows from the commit: tasks, live events, notices and answers.
 
         The acknowledgements of the tasks are waited for while the next batch is decided and committed.
         """
         await self.settled()
+        self._free(winners)
         outgoing = [
             message
             for pending in winners
             for key in pending.tasks
-            if (message := self._task(pending.live, key)) is not None
+            if self._is_admitted(pending.live, key)
+            and (message := self._task(pending.live, key)) is not None
         ]
+        if self._heavy:
+            outgoing += await self._lightened()
         outgoing += [message for pending in winners for message in kin(pending)]
         sending = asyncio.ensure_future(self._publisher.publish_all(outgoing))
         await self._say([message for pending in winners for message in self._told(pending)])
@@ -311,18 +380,64 @@ class Loop:
             # What was not acknowledged comes again; if the connection is closed for good, the next word says so.
             log.warning("batch_not_acknowledged", error=str(error))
 
-    def _task(self, live: Live, key: RunKey) -> Outgoing | None:
-        """Return the message of a node run's task, or let the attempt fail if it is too large."""
+    def _free(self, winners: Iterable[Pending]) -> None:
+        """Free the places of attempts that are over, and let those in whose turn it is."""
+        for pending in winners:
+            if pending.live.state.is_terminal:
+                self._admission.forget(pending.live.state.id)
+                continue
+            for entry, _ in pending.entries:
+                if isinstance(entry.given, Reported):
+                    result = entry.given.result
+                    key = (result.node_id, result.iteration)
+                    self._admission.ended((result.execution_id, key, result.attempt))
+                elif isinstance(entry.given, AttemptLost):
+                    lost = entry.given
+                    key = (lost.node_id, lost.iteration)
+                    self._admission.ended((entry.execution_id, key, lost.attempt))
+        for turn in self._admission.next():
+            execution_id, key, _ = turn.attempt
+            self._intake.put(Entry(execution_id=execution_id, admitted=(key,)))
+
+    def _is_admitted(self, live: Live, key: RunKey) -> bool:
+        """Whether a task may be queued now; else it has its turn later."""
         run = live.state.runs[key]
         if not run.has_task:
-            return None  # a later input of the same batch ended it
+            return False  # a later input of the same batch ended it
+        created = live.state.created
+        return self._admission.offer(
+            Waiting(
+                (live.state.id, key, run.attempt),
+                live.plan.nodes[key[0]].fleet,
+                created.user_id,
+                created.priority,
+            )
+        )
+
+    def _task(self, live: Live, key: RunKey) -> Outgoing | None:
+        """Return the message of a node run's task; one with too much in it is left to `_lightened`."""
+        run = live.state.runs[key]
         token = self._tokens.make(live.state.id, key, run.attempt)
         task = tasks.build(live.plan, live.state, key, execution=live.task_execution, token=token)
         data = encode(task)
-        if len(data) > self._max_payload():
-            self._intake.put(too_large(live.state, key, len(data), self._max_payload()))
+        if self._values.is_heavy(data):
+            self._heavy.append((live, key, task, len(data)))
             return None
         return Outgoing(subjects.task(tasks.address(live.plan, live.state, key)), data)
+
+    async def _lightened(self) -> list[Outgoing]:
+        """Return tasks with large values apart, or let attempts fail whose tasks are still too large."""
+        heavy, self._heavy = self._heavy, []
+        outgoing = []
+        for live, key, task, size in heavy:
+            user_id = live.state.created.user_id
+            data = encode(await self._values.lightened(user_id, task, size=size))
+            if len(data) > self._max_payload():
+                self._intake.put(too_large(live.state, key, len(data), self._max_payload()))
+            else:
+                subject = subjects.task(tasks.address(live.plan, live.state, key))
+                outgoing.append(Outgoing(subject, data))
+        return outgoing
 
     def _told(self, pending: Pending) -> Iterator[Sendable]:
         """Return what others hear of a commit: live events, that workers are to stop, answers to who asked."""

@@ -19,6 +19,7 @@ from scheduler.core.decision import (
 )
 from scheduler.entries import Entry
 from scheduler.executions import Live
+from scheduler.values import PayloadsNeeded
 
 
 class Recorded(NamedTuple):
@@ -40,6 +41,7 @@ class Pending:
         "events",
         "given_up",
         "live",
+        "needs",
         "opened",
         "released",
         "stop",
@@ -62,6 +64,7 @@ class Pending:
         self.released: list[str] = []
         self.given_up: list[str] = []
         self.stop = False
+        self.needs: PayloadsNeeded | None = None
 
     def add(self, entry: Entry, decision: Decision) -> None:
         """Collect one decision; the last event of it carries what it dispatched."""

@@ -7,6 +7,7 @@ in order: nothing new is taken, what was taken is committed and published, lease
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
@@ -25,6 +26,7 @@ from contracts import subjects
 from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
 from contracts.messages import Result, start_of
+from contracts.payloads import PayloadLimits
 from contracts.schedules import Calendar
 from db import history_partitions, node_types, secrets
 from db.advances import AdvanceSession
@@ -32,6 +34,7 @@ from db.clock import DatabaseClock
 from db.errors import StoreError
 from db.executions import NewExecution
 from db.store import Store
+from scheduler.admission import Admission
 from scheduler.assembling import Assembling
 from scheduler.core.decision import AttemptLost, Reported
 from scheduler.dead_letters import Advisories, Letters, letter_of
@@ -43,6 +46,7 @@ from scheduler.inbox import Inbox
 from scheduler.intake import Intake
 from scheduler.loop import Loop
 from scheduler.partitions import Partitions
+from scheduler.payloads import PayloadDesk
 from scheduler.purges import Purges
 from scheduler.schedules import Schedules
 from scheduler.slots import Slots
@@ -51,6 +55,7 @@ from scheduler.targets import Targets
 from scheduler.timers import Timers
 from scheduler.tokens import SECRET_BYTES, SECRET_NAME, Tokens
 from scheduler.triggers import Triggers
+from scheduler.values import LargeValues
 
 log: Final = structlog.get_logger()
 
@@ -72,6 +77,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float = 30
     scheduler_id: str | None = None
     version: str = "0.1.0"
+    payloads: PayloadLimits = PayloadLimits()
 
 
 async def run_scheduler(
@@ -123,18 +129,21 @@ class Scheduler:
         self._clock = clock
         self._arrivals = Arrivals()
         self._pulls: dict[int, Pull] = {}
+        self._partitions_before: frozenset[int] = frozenset()
         self._plans = Plans(store)
         self._letters = Letters(store)
         self._intake = Intake()
         self._stream_missing = asyncio.Event()
         self._inbox = Inbox(self._intake, tokens, self._letters)
         self._slots = Slots(store, self._intake)
+        self._admission = Admission(slots=self._slots_of, now=time.monotonic)
         self._sweeper = Sweeper(store, self._intake, Families(store, self._intake))
         self._partitions = Partitions(store, scheduler_id, self._own)
         self._timers = Timers(store, clock, self._intake, lambda: self._partitions.owned)
         self._advisories = Advisories(bus, self._intake, self._letters)
         self._purges = Purges(bus)
         self._fleets = Fleets(store, announced=self._announced)
+        self._payloads = PayloadDesk(store, tokens, settings.payloads)
         self._triggers = Triggers(
             store,
             self._letters,
@@ -142,10 +151,16 @@ class Scheduler:
             start=self._start_all,
             default_namespace=settings.default_namespace,
             regex=regex,
+            limits=settings.payloads,
         )
         self._schedules = Schedules(
             store, self._plans, calendar, start=self._start_all, regex=regex
         )
+
+        def max_payload() -> int:
+            return bus.max_payload - ENVELOPE_BYTES
+
+        values = LargeValues(store, settings.payloads, max_payload)
         self.loop = Loop(
             intake=self._intake,
             executions=Executions(store, self._plans),
@@ -154,10 +169,12 @@ class Scheduler:
             tell=bus.publish_all,
             tokens=tokens,
             now=clock.now,
-            max_payload=lambda: bus.max_payload - ENVELOPE_BYTES,
-            assembling=Assembling(regex),
+            max_payload=max_payload,
+            values=values,
+            assembling=Assembling(regex, values),
             targets=Targets(store, self._plans, regex),
             slots=self._slots,
+            admission=self._admission,
             bury=self._bury,
             purge=self._purges.add,
             stream_missing=self._stream_missing.set,
@@ -201,6 +218,7 @@ class Scheduler:
             name="flotilla-scheduler",
             version=self._settings.version,
             description="Advances executions",
+            endpoints=self._payloads.endpoints,
         )
         async with AsyncExitStack() as stack, service, asyncio.TaskGroup() as group:
             triggers = await stack.enter_async_context(self._pull_of(subjects.TRIGGERS))
@@ -305,7 +323,12 @@ class Scheduler:
                 on_missing=self._provision,
             )
             self._pulls[partition] = await pull.__aenter__()
+        self._admission.forget_partitions(self._partitions_before - partitions)
+        self._partitions_before = partitions
         self._sweeper.own(partitions)
+
+    def _slots_of(self, node_type: str) -> int:
+        return self._fleets.slots(node_type)
 
     def _pull_of(self, stream: str) -> Pull:
         consumers = {

@@ -17,7 +17,7 @@ from bus.errors import BusClosed
 from bus.message import Message
 from bus.pull import Pull
 from contracts import subjects
-from contracts.execution.plan import Plan
+from contracts.execution.trigger_scope import workflow_scope
 from contracts.expressions.budget import DEFAULT_LIMITS
 from contracts.expressions.errors import ExpressionError
 from contracts.expressions.interpreter import condition
@@ -26,6 +26,7 @@ from contracts.history import ExecutionCreated, Slot, TriggerNode
 from contracts.ids import derived_uuid7, is_uuid
 from contracts.messages import encode
 from contracts.model import Settings
+from contracts.payloads import KEY, PayloadLimits, holds_reserved_key
 from contracts.slots import slot_or_shared
 from contracts.statuses import Mode
 from contracts.strict_json import MalformedJson, read_json
@@ -70,6 +71,7 @@ class Triggers:
         start: Start,
         default_namespace: str | None,
         regex: Regex,
+        limits: PayloadLimits,
     ) -> None:
         self._store = store
         self._letters = letters
@@ -77,6 +79,7 @@ class Triggers:
         self._start = start
         self._default_namespace = default_namespace
         self._regex = regex
+        self._limits = limits
         self.unmatched = 0
         self.filtered = 0
 
@@ -133,7 +136,8 @@ class Triggers:
         settings = plan.document.settings if plan is not None else Settings()
         value = msgspec.Raw(encode(occurrence.data))
         slot = slot_or_shared(settings, value, self._regex)
-        return new_execution(occurrence, trigger, value, slot, settings.priority)
+        new = new_execution(occurrence, trigger, value, slot, settings.priority)
+        return new.lightened(self._limits)
 
     def _read(self, message: Message) -> Occurrence | None:
         """Read an event; one that has no owner or no readable name becomes a dead letter."""
@@ -151,9 +155,14 @@ class Triggers:
             error = f"the trigger's name has more than {MAX_NAME_TOKENS} tokens"
             self._letters.add(letter_of(message, "TRIGGER", "UNREADABLE", error), message)
             return None
+        body = _body(message.data)
+        if holds_reserved_key(body):
+            error = f"an object in the body has the lone key {KEY}, which is the engine's"
+            self._letters.add(letter_of(message, "TRIGGER", "UNREADABLE", error), message)
+            return None
         data = {
             "subject": name,
-            "data": _body(message.data),
+            "data": body,
             "headers": dict(headers),
             "received_at": rfc3339(message.timestamp),
         }
@@ -183,7 +192,7 @@ class Triggers:
         scope = {
             "message": occurrence.data,
             "now": occurrence.at,
-            **workflow_scope(trigger.workflow_id, plan),
+            **({} if plan is None else workflow_scope(plan)),
         }
         try:
             passes = condition(trigger.filter, scope, DEFAULT_LIMITS, self._regex)
@@ -197,20 +206,6 @@ class Triggers:
             passes = False
         self.filtered += not passes
         return passes
-
-
-def workflow_scope(workflow_id: str, plan: Plan | None) -> dict[str, Any]:
-    """Return what a trigger's own expressions see of its workflow version."""
-    if plan is None:
-        return {}
-    document = plan.document
-    workflow = {
-        "id": workflow_id,
-        "name": document.name,
-        "version": plan.version,
-        "timezone": document.settings.timezone,
-    }
-    return {"static": document.static_data, "workflow": workflow}
 
 
 def new_execution(

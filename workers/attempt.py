@@ -7,12 +7,12 @@ exception, and an unreadable task, which no result could be attributed to.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -23,23 +23,28 @@ from contracts.expressions.errors import ExpressionError, MappingError
 from contracts.failures import Failure, FailureKind
 from contracts.inputs import arrivals, merge, refusal, scope_of
 from contracts.messages import (
+    LoopOrder,
     Result,
     Task,
     TaskExecution,
     TaskNode,
+    WaitOrder,
     decode_task,
     decode_task_execution,
     decode_task_node,
     encode,
 )
 from contracts.model import Delivery
+from contracts.payloads import KEY, holds_reserved_key, may_refer
 from contracts.specs import ERROR_PORT
 from contracts.times import rfc3339
-from nodes.answers import Failed, Outputs
+from nodes.answers import Failed, Loop, Outputs, Wait
+from nodes.checkpoints import Save
 from nodes.context import Context, Progress, Services
 from nodes.json_values import NotJson, clean
 from nodes.parameters import InvalidParameter
 from nodes.registry import Handler
+from workers import orders
 
 MAX_FAILURE_BYTES: Final = 64 * 1024
 SETUPS_KEPT: Final = 1024
@@ -50,6 +55,10 @@ _log: Final = structlog.get_logger("flotilla.workers")
 _DIGITS_AS_ZERO: Final = bytes(48 if 48 <= each <= 57 else each for each in range(256))
 _LONG_NUMBER: Final = b"0" * 16
 _NUL: Final = b"\\u0000"
+
+
+Keep = Callable[[str, msgspec.Raw], Awaitable[Failure | None]]
+"""Stores a finished call of an attempt; returns the failure that a refusal is."""
 
 
 class Tracer(Protocol):
@@ -81,11 +90,12 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A task that was understood."""
+    """A task that was understood. `may_refer` until its large values are in place, if it has any."""
 
     task: Task
     execution: TaskExecution
     setup: Setup
+    may_refer: bool = False
 
     @property
     def node(self) -> TaskNode:
@@ -125,18 +135,26 @@ class Attempts:
         try:
             task = decode_task(body)
             return Prepared(
-                task, self._execution_of(bytes(task.execution)), self._setup_of(bytes(task.node))
+                task,
+                self._execution_of(bytes(task.execution)),
+                self._setup_of(bytes(task.node)),
+                may_refer(body),
             )
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableTask(str(error)) from error
 
-    async def run(self, prepared: Prepared, progress: Progress) -> Result:
-        """Carry an attempt out and return its result; a cancel alone comes out as CancelledError."""
+    async def run(self, prepared: Prepared, progress: Progress, keep: Keep) -> Result:
+        """Carry an attempt out and return its result; a cancel alone comes out as CancelledError.
+
+        `keep` stores checkpoints.
+        """
         started_at = self._services.clock.now()
         context = None
         with self._span(prepared) as traceparent:
             try:
-                context, answer = await self._answer(prepared, started_at, progress, traceparent)
+                context, answer = await self._answer(
+                    prepared, started_at, progress, self._saving(prepared, keep), traceparent
+                )
             except Exception:  # noqa: BLE001  # logged by `crashed`
                 # Only a bug of ours gets here; the attempt fails, and the worker goes on.
                 answer = crashed(prepared.node, prepared.execution, prepared.task.attempt)
@@ -150,7 +168,7 @@ class Attempts:
         context: Context | None = None,
     ) -> Result:
         """Return the result that an answer makes, checked: anything it must not hold is a failure."""
-        ports, failure = checked(prepared.setup, answer, self._value_bytes)
+        ending = checked(prepared.setup, answer, self._value_bytes)
         task = prepared.task
         return Result(
             execution_id=prepared.execution.id,
@@ -161,8 +179,10 @@ class Attempts:
             worker_id=self._worker_id,
             started_at=rfc3339(started_at),
             finished_at=rfc3339(self._services.clock.now()),
-            ports=ports,
-            failure=failure,
+            ports=ending.ports,
+            failure=ending.failure,
+            wait=ending.wait,
+            loop=ending.loop,
             logs=UNSET if context is None else context.logs,
         )
 
@@ -170,6 +190,18 @@ class Attempts:
         node = decode_task_node(raw)
         handler = self._handlers.get((node.type, node.type_version))
         return set_up(node, handler)
+
+    def _saving(self, prepared: Prepared, keep: Keep) -> Save:
+        """Return what stores checkpoints of an attempt."""
+
+        async def save(key: str, value: Any) -> msgspec.Raw:
+            written = Writer(prepared.node, self._value_bytes).write(f"the checkpoint {key}", value)
+            refused = await keep(key, written)
+            if refused is not None:
+                raise Failed(refused)
+            return written
+
+        return save
 
     def _span(self, prepared: Prepared) -> AbstractContextManager[str | None]:
         traceparent = prepared.execution.traceparent
@@ -187,13 +219,19 @@ class Attempts:
         prepared: Prepared,
         started_at: datetime,
         progress: Progress,
+        save: Save,
         traceparent: str | None,
     ) -> tuple[Context | None, Any]:
         setup = prepared.setup
         if setup.failure is not None:
             return None, setup.failure
         context = contextualised(
-            self._services, prepared, started_at, progress=progress, traceparent=traceparent
+            self._services,
+            prepared,
+            started_at,
+            progress=progress,
+            save=save,
+            traceparent=traceparent,
         )
         if isinstance(context, Failure):
             return None, context
@@ -228,6 +266,7 @@ def contextualised(
     started_at: datetime,
     *,
     progress: Progress,
+    save: Save,
     traceparent: str | None,
 ) -> Context | Failure:
     """Return the context of an attempt, its input assembled, or the failure of a mapping."""
@@ -247,6 +286,7 @@ def contextualised(
         value=merge(arrived, task.trigger),
         started_at=started_at,
         progress=progress,
+        save=save,
         traceparent=traceparent,
     )
 
@@ -300,30 +340,67 @@ async def call(
         return _crashed_in(context)
 
 
-def checked(
-    setup: Setup, answer: Any, value_bytes: int
-) -> tuple[dict[str, msgspec.Raw] | None, Failure | None]:
-    """Return the ports of an answer as bytes, or the failure it is; one of the two is None."""
-    if isinstance(answer, Failure):
-        return None, checked_failure(answer)
-    if not isinstance(answer, Outputs):
-        kind = type(answer).__name__
-        return None, _invalid_output(setup.node, f"answered with {kind}, not with Outputs")
-    left, ports = value_bytes, {}
-    for port, value in answer.ports.items():
-        if port not in setup.output_ports:
-            return None, _invalid_output(
-                setup.node, f"answered on {port!r}, which is no port of it"
-            )
+class Ending(NamedTuple):
+    """What an attempt reports: one of these."""
+
+    ports: dict[str, msgspec.Raw] | None = None
+    failure: Failure | None = None
+    wait: WaitOrder | None = None
+    loop: LoopOrder | None = None
+
+
+def checked(setup: Setup, answer: Any, value_bytes: int) -> Ending:
+    """Return an answer in the form that travels, or the failure that it is."""
+    writer = Writer(setup.node, value_bytes)
+    try:
+        match answer:
+            case Outputs():
+                return Ending(ports=_ports(setup, answer, writer))
+            case Failure():
+                return Ending(failure=checked_failure(answer))
+            case Wait():
+                return Ending(wait=orders.wait_order(answer, writer.write))
+            case Loop():
+                return Ending(loop=orders.loop_order(answer, writer.write))
+            case _:
+                kind = type(answer).__name__
+                failure = _invalid_output(setup.node, f"answered with {kind}, not with Outputs")
+                return Ending(failure=failure)
+    except Failed as failed:
+        return Ending(failure=failed.failure)
+
+
+class Writer:
+    """Writes the values of one answer as JSON, as long as they are not too large together."""
+
+    def __init__(self, node: TaskNode, value_bytes: int) -> None:
+        self._node = node
+        self._limit = self._left = value_bytes
+
+    def write(self, place: str, value: Any) -> msgspec.Raw:
+        """Return the value that stands at a place of the answer. Raises Failed."""
         try:
             encoded = encoded_value(value)
         except NotJson as error:
-            return None, _invalid_output(setup.node, f"answered on {port!r} with no JSON: {error}")
-        left -= len(encoded)
-        if left < 0:
-            return None, _too_large(setup.node, port, len(encoded), value_bytes)
-        ports[port] = msgspec.Raw(encoded)
-    return ports, None
+            message = f"answered with no JSON in {place}: {error}"
+            raise Failed(_invalid_output(self._node, message)) from error
+        if may_refer(encoded) and holds_reserved_key(msgspec.json.decode(encoded)):
+            raise Failed(_reserved_key(self._node, place))
+        self._left -= len(encoded)
+        if self._left < 0:
+            raise Failed(_too_large(self._node, place, len(encoded), self._limit))
+        return msgspec.Raw(encoded)
+
+
+def _ports(setup: Setup, outputs: Outputs, writer: Writer) -> dict[str, msgspec.Raw]:
+    ports = {}
+    for port, value in outputs.ports.items():
+        if port not in setup.output_ports:
+            raise Failed(
+                _invalid_output(setup.node, f"answered on {port!r}, which is no port of it")
+            )
+        ports[port] = writer.write(port, value)
+    return ports
 
 
 def encoded_value(value: Any) -> bytes:
@@ -379,13 +456,10 @@ def timed_out(node: TaskNode) -> Failure:
     return Failure(FailureKind.TIMEOUT, "attempt_timeout", message, retryable=is_retryable)
 
 
-def lost_before(node: TaskNode) -> Failure:
-    """Return the failure of an at-most-once attempt that was delivered before: it may have run."""
-    message = (
-        f"node {node.id} may have run already on a worker that was lost, "
-        "and its delivery is at_most_once"
-    )
-    return Failure(FailureKind.WORKER_LOST, "worker_lost", message)
+def not_called(node: TaskNode) -> Failure:
+    """Return the failure of an attempt whose worker went down before it called the handler."""
+    message = f"the worker went down before it called the handler of node {node.id}"
+    return Failure(FailureKind.ERROR, "worker_stopped", message, retryable=True)
 
 
 def _is_template(handler: Handler, name: str) -> bool:
@@ -429,10 +503,19 @@ def _invalid_output(node: TaskNode, what: str) -> Failure:
     return Failure(FailureKind.ERROR, "invalid_output", message)
 
 
-def _too_large(node: TaskNode, port: str, size: int, limit: int) -> Failure:
+def _reserved_key(node: TaskNode, place: str) -> Failure:
     message = (
-        f"node {node.id}: the output on port {port} has {size} bytes, and all outputs together may "
-        f"have {limit} (LIMIT_VALUE_BYTES, or max_payload of the NATS server)"
+        f"node {node.id}: an object in {place} of what it answers has the lone key {KEY}, "
+        "which is the engine's; name it otherwise, or add another key"
     )
-    details = {"node_id": node.id, "port": port, "size": size, "limit": limit}
+    details = {"node_id": node.id, "place": place}
+    return Failure(FailureKind.INVALID_INPUT, "reserved_key", message, details)
+
+
+def _too_large(node: TaskNode, place: str, size: int, limit: int) -> Failure:
+    message = (
+        f"node {node.id}: what it answers in {place} has {size} bytes, and the whole answer may "
+        f"have {limit} (LIMIT_VALUE_BYTES)"
+    )
+    details = {"node_id": node.id, "place": place, "size": size, "limit": limit}
     return Failure(FailureKind.PAYLOAD_TOO_LARGE, "output_too_large", message, details)

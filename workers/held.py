@@ -18,12 +18,13 @@ class Stop(Enum):
 class Held:
     """One held task. Times are of the event loop's clock, in seconds.
 
-    `kept_at` is when the lease was last renewed. `is_settled` once what becomes of the task is decided
+    `kept_at` is when the lease was last renewed. `prepared` is there while the handler runs, `asking` while
+    the scheduler is asked whether it may be called. `is_settled` once what becomes of the task is decided
     without the handler: whatever it answers later is dropped.
     """
 
     __slots__ = (
-        "address", "is_settled", "is_shown", "kept_at", "message", "prepared", "progress",
+        "address", "asking", "is_settled", "is_shown", "kept_at", "message", "prepared", "progress",
         "progress_at", "started_at", "stop", "task",
     )  # fmt: skip
 
@@ -33,6 +34,7 @@ class Held:
         self.kept_at = now
         self.started_at: float | None = None
         self.prepared: Prepared | None = None
+        self.asking: Prepared | None = None
         self.task: asyncio.Task[None] | None = None
         self.stop: Stop | None = None
         self.is_settled = False

@@ -50,7 +50,7 @@ class Reporter:
                 result, ports=None, failure=too_large(len(data), self._bus.max_payload)
             )
             data = encode(result)
-        return await self._store(subjects.result(held.address), data, held)
+        return await self.store(subjects.result(held.address), data, held)
 
     async def report_unreadable(self, message: Message, error: str) -> None:
         """Report a task that cannot be understood, then let the server give it up."""
@@ -64,11 +64,14 @@ class Reporter:
             headers=message.headers,
         )
         held = Held(message, read_address(message.subject) or _UNKNOWN, self._loop.time())
-        if await self._store(subjects.result(held.address), encode(report), held):
+        if await self.store(subjects.result(held.address), encode(report), held):
             await message.term(error)
 
-    async def _store(self, subject: str, data: bytes, held: Held) -> bool:
-        """Publish until the inbox has it. A publish in doubt is repeated: one result too many is refused."""
+    async def store(self, subject: str, data: bytes, held: Held) -> bool:
+        """Publish until the inbox has it; False once the lease was lost.
+
+        A publish in doubt is repeated: one result too many is refused.
+        """
         pause = 0.05
         while True:
             ack = await self._publisher.publish(subject, data)

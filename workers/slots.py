@@ -38,6 +38,8 @@ class Slots(Generic[T]):
         self.waiting = 0
         self._has_refused = False
         self._types: dict[str, _Type[T]] = {name: _Type() for name in node_types}
+        self._ready: dict[_Type[T], None] = {}  # those with something waiting
+        self._active = 0  # types with something running
 
     @property
     def free(self) -> int:
@@ -53,7 +55,7 @@ class Slots(Generic[T]):
         if room <= 0:
             self._has_refused = True
             return 0
-        active = sum(1 for each in self._types.values() if each.running or each is mine)
+        active = self._active + (not mine.running)
         return -(-room // active)
 
     def may_ask_again(self) -> bool:
@@ -65,24 +67,30 @@ class Slots(Generic[T]):
 
     def put(self, node_type: str, item: T) -> None:
         """Let an item wait for a slot."""
-        self._types[node_type].waiting.append(item)
+        mine = self._types[node_type]
+        mine.waiting.append(item)
+        self._ready[mine] = None
         self.waiting += 1
 
     def take(self) -> T | None:
         """Take a slot for the item whose turn it is; None if nothing waits or no slot is free."""
         if not self.waiting or self.busy >= self.count:
             return None
-        ready = (each for each in self._types.values() if each.waiting)
-        chosen = min(ready, key=_running)
+        chosen = min(self._ready, key=_running)
+        item = chosen.waiting.popleft()
+        if not chosen.waiting:
+            del self._ready[chosen]
+        self._active += not chosen.running
         chosen.running += 1
         self.busy += 1
         self.waiting -= 1
-        return chosen.waiting.popleft()
+        return item
 
     def release(self, node_type: str, seconds: float) -> None:
         """Give a slot back after an attempt of so many seconds."""
         mine = self._types[node_type]
         mine.running -= 1
+        self._active -= not mine.running
         mine.seconds += (seconds - mine.seconds) / 8
         self.busy -= 1
 
@@ -91,15 +99,19 @@ class Slots(Generic[T]):
         items = [item for each in self._types.values() for item in each.waiting]
         for each in self._types.values():
             each.waiting.clear()
+        self._ready.clear()
         self.waiting = 0
         return items
 
     def remove(self, node_type: str, item: T) -> bool:
         """Take back one item; False if it does not wait any more."""
+        mine = self._types[node_type]
         try:
-            self._types[node_type].waiting.remove(item)
+            mine.waiting.remove(item)
         except ValueError:
             return False
+        if not mine.waiting:
+            del self._ready[mine]
         self.waiting -= 1
         return True
 

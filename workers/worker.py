@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -27,26 +28,40 @@ from bus.client import Bus, CoreMessage
 from bus.ending import end
 from bus.errors import BusUnavailable
 from bus.message import Message
+from bus.payloads import PayloadClient
 from bus.publisher import Publisher
 from bus.pull import Arrivals, Pull
 from contracts import subjects
 from contracts.expressions.budget import DEFAULT_LIMITS, Limits
+from contracts.failures import Failure
+from contracts.limits import NodeLimits
 from contracts.messages import (
     Announcement,
     CancelNotice,
     Heartbeat,
     LiveEvent,
+    Result,
     decode_announced,
     encode,
 )
 from contracts.model import Delivery
+from contracts.payloads import PayloadError, PayloadLimits
 from nodes.attempt_log import LOG_BYTES
 from nodes.context import Clock, Services
 from nodes.http_client import HttpClient
 from nodes.regex import Re2
 from nodes.registry import Handler
-from workers.attempt import Attempts, Tracer, UnreadableTask, lost_before, timed_out
+from workers.asking import Asker
+from workers.attempt import (
+    Attempts,
+    Prepared,
+    Tracer,
+    UnreadableTask,
+    not_called,
+    timed_out,
+)
 from workers.held import Held, Stop
+from workers.payloads import Payloads
 from workers.reports import ENVELOPE_BYTES, Reporter, read_address
 from workers.slots import Slots
 
@@ -69,7 +84,7 @@ _decode_cancel: Final = msgspec.json.Decoder(CancelNotice).decode
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker process is told. `node_types` are types or families, empty for all it has handlers for.
 
-    `limits` are those of expressions, `value_bytes` is LIMIT_VALUE_BYTES, `log_bytes` LIMIT_LOG_BYTES; `worker_id` must be a token of a NATS subject.
+    `limits` are those of expressions, `log_bytes` is LIMIT_LOG_BYTES; `worker_id` must be a token of a NATS subject.
     """
 
     nats_url: str
@@ -81,8 +96,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str | None = None
     version: str = "0"
     limits: Limits = DEFAULT_LIMITS
-    value_bytes: int = 16 * 1024 * 1024
+    payloads: PayloadLimits = PayloadLimits()
     log_bytes: int = LOG_BYTES
+    node_limits: NodeLimits = NodeLimits()
 
 
 async def run_worker(
@@ -109,16 +125,20 @@ async def run_worker(
         stack.push_async_callback(http.aclose)
         threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="handler")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        services = Services(http, settings.limits, Re2(), Clock(), settings.log_bytes)
+        services = Services(
+            http, settings.limits, Re2(), Clock(), settings.log_bytes, settings.node_limits
+        )
         attempts = Attempts(
             served,
             services,
             worker_id=worker_id,
-            value_bytes=min(settings.value_bytes, bus.max_payload - ENVELOPE_BYTES),
+            value_bytes=settings.payloads.value,
             threads=threads,
             tracer=tracer,
         )
-        await Worker(settings, worker_id, served, bus, publisher, attempts).run(stop)
+        limits = settings.payloads.within(bus.max_payload - ENVELOPE_BYTES)
+        payloads = Payloads(PayloadClient(bus), limits)
+        await Worker(settings, worker_id, served, bus, publisher, attempts, payloads).run(stop)
 
 
 def serving(handlers: Iterable[Handler], node_types: tuple[str, ...]) -> tuple[Handler, ...]:
@@ -155,6 +175,7 @@ class Worker:
         bus: Bus,
         publisher: Publisher,
         attempts: Attempts,
+        payloads: Payloads,
     ) -> None:
         self.held: dict[str, Held] = {}
         self._settings = settings
@@ -163,7 +184,9 @@ class Worker:
         self._node_types = tuple(dict.fromkeys(each.spec.type for each in handlers))
         self._bus = bus
         self._attempts = attempts
+        self._payloads = payloads
         self._reporter = Reporter(bus, publisher, worker_id)
+        self._asker = Asker(bus, self._reporter, payloads, worker_id)
         self._slots: Slots[Held] = Slots(settings.concurrency, self._node_types)
         self._arrivals = Arrivals()
         self._pulls: dict[str, Pull] = {}
@@ -186,7 +209,7 @@ class Worker:
                 task.cancel()
 
     async def _run(self, stop: asyncio.Event) -> None:
-        async with self._tasks as tasks:
+        async with self._asker, self._tasks as tasks:
             background = [
                 tasks.create_task(self._watch(), name="watch"),
                 tasks.create_task(self._beat(), name="heartbeat"),
@@ -274,18 +297,43 @@ class Worker:
     async def _attempt(self, held: Held) -> None:
         """Read, run, report, acknowledge."""
         try:
-            prepared = held.prepared = self._attempts.read(held.message.data)
+            prepared = self._attempts.read(held.message.data)
         except UnreadableTask as error:
             await self._reporter.report_unreadable(held.message, str(error))
             return
-        node = prepared.node
-        if node.delivery is Delivery.AT_MOST_ONCE and held.message.num_delivered > 1:
-            now = datetime.now(UTC)
-            result = self._attempts.result(prepared, now, lost_before(node))
-        else:
-            result = await self._attempts.run(prepared, held.note_progress)
+        result = await self._result(held, prepared)
+        if result is None:
+            return
+        if self._payloads.is_heavy(result) and not held.is_settled:
+            held.prepared = None  # the handler is done: its timeout counts no more
+            result = await self._payloads.lightened(prepared, result)
         if not held.is_settled and await self._reporter.report(held, result):
             await held.message.ack()
+
+    async def _result(self, held: Held, prepared: Prepared) -> Result | None:
+        """Carry an attempt out, once its large values are there and it may be; return its result, if any."""
+        node = prepared.node
+        if prepared.may_refer:
+            try:
+                prepared = await self._payloads.filled(prepared)
+            except PayloadError as error:
+                return self._attempts.result(prepared, datetime.now(UTC), error.failure(node.id))
+        if node.delivery is Delivery.AT_MOST_ONCE and not await self._may_start(held, prepared):
+            return None
+        held.started_at = self._loop.time()  # what came before took none of the node's time
+        held.prepared = prepared
+        keep = partial(self._asker.keep, held, prepared)
+        return await self._attempts.run(prepared, held.note_progress, keep)
+
+    async def _may_start(self, held: Held, prepared: Prepared) -> bool:
+        """Ask whether the handler may be called; a task that may not is over, one without an answer comes again."""
+        held.asking = prepared
+        may_start = await self._asker.may_start(held, prepared)
+        held.asking = None
+        if may_start is False:
+            held.is_settled = True
+            await held.message.ack()
+        return may_start is True
 
     async def _stopped(self, held: Held) -> None:
         """Answer for an attempt that was told to stop."""
@@ -294,6 +342,10 @@ class Worker:
         held.is_settled = True
         if held.stop is Stop.CANCELED:
             await held.message.ack()
+        elif held.asking is not None:
+            # History may name a start that never was; the next delivery would be taken for a second one.
+            failure = not_called(held.asking.node)
+            await self._report_failure(held, held.asking, datetime.now(UTC), failure)
         else:
             await held.message.nak()
 
@@ -384,7 +436,7 @@ class Worker:
 
     async def _settle(self, held: Held) -> None:
         assert held.prepared is not None
-        node = held.prepared.node
+        prepared, node = held.prepared, held.prepared.node
         _log.error(
             "handler_overdue",
             execution_id=held.address.execution_id,
@@ -392,7 +444,13 @@ class Worker:
             node_type=node.type,
         )
         started_at = datetime.now(UTC) - timedelta(seconds=node.timeout + CLEANUP_SECONDS)
-        result = self._attempts.result(held.prepared, started_at, timed_out(node))
+        await self._report_failure(held, prepared, started_at, timed_out(node))
+
+    async def _report_failure(
+        self, held: Held, prepared: Prepared, started_at: datetime, failure: Failure
+    ) -> None:
+        """Report a failure in place of what the handler would have answered."""
+        result = self._attempts.result(prepared, started_at, failure)
         if await self._reporter.report(held, result):
             await held.message.ack()
 
@@ -416,7 +474,7 @@ class Worker:
 
     async def _announce(self) -> None:
         """Tell a scheduler our specs until one has stored them."""
-        specs = tuple(each.spec for each in self._handlers)
+        specs = tuple(spec for each in self._handlers for spec in each.specs)
         announcement = encode(Announcement(self._worker_id, specs))
         pause = 0.5
         while (error := await self._announced(announcement)) is not None:

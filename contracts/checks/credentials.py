@@ -7,6 +7,7 @@ from contracts.graph import is_trigger
 from contracts.model import Node
 from contracts.problems import Problem, pointer
 from contracts.specs import NodeSpec
+from contracts.webhooks import WEBHOOK_TRIGGER
 
 
 def check_credentials(subject: Subject) -> Iterator[Problem]:
@@ -37,12 +38,15 @@ def _named(
 
 def _missing(subject: Subject, node: Node, spec: NodeSpec) -> Iterator[Problem]:
     needed = [slot.name for slot in spec.credentials if slot.required]
-    if node.type == "TRIGGER.WEBHOOK" and _authentication(node, spec) != "NONE":
+    is_verified = node.type == WEBHOOK_TRIGGER and _authentication(node, spec) != "NONE"
+    if is_verified:
         needed.append("webhook")
     for slot in dict.fromkeys(needed):
         if slot not in node.credentials:
             place = pointer("credentials", slot)
             message = f"whoever calls {node.id!r} must be verified: name a credential in credentials.{slot}"
+            if is_verified:
+                message += ", or set authentication to NONE, which lets everybody in"
             yield subject.problem(node.id, place, "credential_missing", message)
 
 

@@ -16,18 +16,21 @@ from contracts.problems import Problem
 class Scope(msgspec.Struct, frozen=True):
     """What the expressions of one place may use: names, and the nodes that `sees` allows.
 
-    `node_id` is the node that problems are about; None leaves out what it may name.
+    `node_id` is the node that problems are about; None leaves out what it may name. `loops` are those
+    that `loop`, `loop.parent` and so on stand for.
     """
 
     what: str
     node_id: str | None
     names: frozenset[str]
     sees: Callable[[str], bool] | None = None
+    loops: tuple[str, ...] = ()
 
 
 def check_source(subject: Subject, source: Source, scope: Scope, at: str) -> Iterator[Problem]:
     """Yield the problems of one text, which stands at the pointer `at`."""
     references: set[str] = set()
+    previous: frozenset[int]
     if source.form == "template":
         found = check.check_templates(
             source.text,
@@ -39,6 +42,7 @@ def check_source(subject: Subject, source: Source, scope: Scope, at: str) -> Ite
         for fault in found.problems:
             yield _invalid(fault.error, scope, at, fault.position)
         references.update(found.references)
+        previous = found.previous
     else:
         try:
             used = check.check(
@@ -49,12 +53,15 @@ def check_source(subject: Subject, source: Source, scope: Scope, at: str) -> Ite
                 limits=subject.expression_limits,
             )
             references.update(used.references)
+            previous = used.previous
         except ExpressionError as error:
             if source.form == "paths" and _are_sort_paths(source.text):
                 return
             yield _invalid(error, scope, at, error.position)
+            return
     if subject.is_whole:
         yield from _references(subject, sorted(references), scope, at)
+        yield from _previous(subject, previous, scope, at)
 
 
 _NONE: Final[frozenset[str]] = frozenset()
@@ -86,6 +93,18 @@ def _references(
         elif scope.sees is not None and not scope.sees(node_id):
             message = f"{scope.what} names nodes.{node_id}: {_not_upstream(subject, node_id)}"
             yield Problem(at, "not_upstream", message, scope.node_id)
+
+
+def _previous(subject: Subject, above: frozenset[int], scope: Scope, at: str) -> Iterator[Problem]:
+    """Yield where the iteration before is asked for of a loop that has none."""
+    for place in sorted(above):
+        loop_id = scope.loops[place] if place < len(scope.loops) else None
+        if loop_id is not None and subject.is_parallel(loop_id):
+            message = (
+                f"{scope.what} asks for the iteration before, but iterations of {loop_id!r} go in "
+                "parallel; set its max_parallel to 1"
+            )
+            yield Problem(at, "invalid_expression", message, scope.node_id)
 
 
 def _unknown(subject: Subject, node_id: str) -> str:

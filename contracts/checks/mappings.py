@@ -154,4 +154,5 @@ def _scope(subject: Subject, wire: Connection) -> Scope:
         node_id=wire.target,
         names=subject.names(viewer),
         sees=lambda other: graph.sees(viewer, other) or (leads_back and other == viewer),
+        loops=tuple(reversed(graph.loops[viewer])),
     )

@@ -72,6 +72,10 @@ NEEDED: Final[Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
         ("loop_type", "until", ("condition",)),
         ("loop_type", "for", ("count", "end")),
     ),
+    "HUMAN_IN_THE_LOOP.APP": (
+        ("kind", "choice", ("choices",)),
+        ("timeout_action", "default", ("default_answer",)),
+    ),
     "FLOW.MERGE": (("strategy", "join", ("key",)), ("strategy", "custom", ("rule",))),
     "FLOW.WAIT": tuple(
         ("wait_type", name, (name,)) for name in ("duration", "until", "signal", "condition")
@@ -131,8 +135,9 @@ def _value(subject: Subject, node: Node, parameter: Parameter, value: Any) -> It
         name = ".".join(map(str, (parameter.name, *flaw.path)))
         at = place + pointer(*flaw.path)
         yield subject.problem(node.id, at, "invalid_parameter", f"{name} {flaw.message}")
-    if not found and isinstance(value, str) and not is_open(value):
-        yield from _formatted(subject, node, parameter, value)
+    if not found and isinstance(value, str | int | float) and not is_open(value):
+        text = value if isinstance(value, str) else str(value)  # a number stands for its text
+        yield from _formatted(subject, node, parameter, text)
     if parameter.schema.get("format") == "json-schema" and subject.schema_fault is not None:
         fault = None if value is None else subject.schema_fault(value)
         if fault is not None:
@@ -157,12 +162,11 @@ def _formatted(subject: Subject, node: Node, parameter: Parameter, text: str) ->
     """Check what a schema cannot say: schedules and time zones."""
     place = "/parameters" + pointer(parameter.name)
     text_format = parameter.schema.get("format")
-    if text_format == "cron" and subject.cron_ok is not None and not subject.cron_ok(text):
-        message = (
-            f"{parameter.name} {text!r:.80} is no schedule; give minute, hour, day, month and weekday, "
-            "as 0 3 * * *"
-        )
-        yield subject.problem(node.id, place, "invalid_cron", message)
+    if text_format == "cron" and subject.cron_fault is not None:
+        fault = subject.cron_fault(text)
+        if fault is not None:
+            message = f"{parameter.name} {text!r:.80} is no schedule: {fault}"
+            yield subject.problem(node.id, place, "invalid_cron", message)
     if text_format == "timezone" and not is_timezone(text):
         message = f"{parameter.name}: there is no time zone {text!r:.80}; give an IANA name, as Europe/Berlin"
         yield subject.problem(node.id, place, "invalid_parameter", message)
@@ -176,7 +180,16 @@ def _expressions(
         node_id=node.id,
         names=subject.names(node.id) | frozenset(parameter.scope),
         sees=(lambda other: subject.graph.sees(node.id, other)) if subject.is_whole else None,
+        loops=_loops(subject, node, parameter),
     )
     base = pointer("nodes", subject.places[node.id], "parameters", parameter.name)
     for source in sources(node, spec, parameter, value):
         yield from check_source(subject, source, scope, base + source.place)
+
+
+def _loops(subject: Subject, node: Node, parameter: Parameter) -> tuple[str, ...]:
+    """Return the loops that `loop` and its parents are: to a loop's own condition, itself first."""
+    if not subject.is_whole:
+        return ()
+    around = tuple(reversed(subject.graph.loops[node.id]))
+    return (node.id, *around) if "loop" in parameter.scope else around

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, Final
 
+from contracts import schemas
 from contracts.expressions.budget import Limits
 from contracts.expressions.regex import Regex
 from contracts.graph import Graph, build_graph, is_trigger
@@ -21,7 +22,8 @@ TRIGGER_NAMES: Final = frozenset(("static", "workflow", "now"))
 
 _MAIN: Final = ConnectionKind.MAIN
 
-CronCheck = Callable[[str], bool]
+CronCheck = Callable[[str], str | None]
+"""Returns what is wrong with a cron text, to go on after a colon; None if nothing is."""
 SchemaCheck = Callable[[Any], str | None]
 """Returns what is wrong with a JSON Schema that a user wrote, to go on after its name; None if nothing is."""
 
@@ -39,7 +41,7 @@ class Subject:
         *,
         regex: Regex | None,
         credentials: frozenset[str] | None,
-        cron_ok: CronCheck | None,
+        cron_fault: CronCheck | None,
         schema_fault: SchemaCheck | None,
         limits: DocumentLimits,
         expression_limits: Limits,
@@ -48,7 +50,7 @@ class Subject:
         self.catalogue = catalogue
         self.regex = regex
         self.credentials = credentials
-        self.cron_ok = cron_ok
+        self.cron_fault = cron_fault
         self.schema_fault = schema_fault
         self.limits = limits
         self.expression_limits = expression_limits
@@ -95,6 +97,15 @@ class Subject:
         if not self.is_whole or self.graph.loops[node_id]:
             return COMMON_NAMES | {"loop"}
         return COMMON_NAMES
+
+    def is_parallel(self, loop_id: str) -> bool:
+        """Whether several iterations of a loop may go at once, as far as its parameters tell."""
+        spec = self.specs[loop_id]
+        given = self.nodes[loop_id].parameters | spec.fixed
+        if given.get("loop_type") in ("while", "until"):
+            return False
+        most = schemas.converted(given.get("max_parallel"), {"type": "integer"})
+        return isinstance(most, int | float) and most > 1
 
     def problem(self, node_id: str, place: str, code: str, message: str) -> Problem:
         """Return a problem at a pointer inside a node: empty for the node itself."""

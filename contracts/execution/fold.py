@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 
 from contracts.execution.plan import Plan
-from contracts.execution.state import ExecutionState, NodeRun
+from contracts.execution.state import ExecutionState, NodeRun, added
 from contracts.execution.transition import Touched, Transition, stands_in
 from contracts.history import (
     CheckpointSaved,
@@ -127,7 +127,8 @@ def _apply(step: Transition, event: Event) -> None:
             state.waits.pop(key_of(event), None)
         case CheckpointSaved():
             run = state.runs[key_of(event)]
-            run.checkpoints = {**run.checkpoints, event.data.key: event.data.value}
+            run.checkpoints[event.data.key] = event.data.value
+            run.usage = added(run.usage, event.data.usage)
         case NodeStarted():
             run = state.runs[key_of(event)]
             run.started_as, run.worker_id = event.data.delivery, event.data.worker_id
@@ -199,8 +200,8 @@ def _node_failed(step: Transition, key: RunKey, data: NodeFailed) -> None:
     if data.ports is not None:
         state.continued_errors += 1
         step.give(key)
-    loops = step.plan.nodes[key[0]].loops
-    if data.policy is OnError.STOP and key[1] and len(loops) == len(key[1]):
+    if data.policy is OnError.STOP and key[1]:
+        loops = step.plan.nodes[key[0]].loops
         failure = data.failure
         if failure.node_id is None:
             failure = msgspec.structs.replace(failure, node_id=key[0], iteration=key[1])
@@ -208,11 +209,11 @@ def _node_failed(step: Transition, key: RunKey, data: NodeFailed) -> None:
 
 
 def _reported(run: NodeRun, data: NodeSucceeded | NodeFailed | NodeWaiting) -> None:
-    """Take over what a worker reports of an attempt, however it ended."""
+    """Take over what a worker reports of an attempt, however it ended; what all used up is added up."""
     run.tries = data.tries
     run.timing = data.timing
     run.worker_id = data.worker_id
-    run.usage = data.usage
+    run.usage = added(run.usage, data.usage)
     run.logs = data.logs
 
 
@@ -266,14 +267,15 @@ def _timer_fired(step: Transition, event: Event, kind: TimerKind) -> None:
             interaction_id=run.wait.interaction_id,
         )
         step.end_wait(key, run, resumed)
+        if kind is TimerKind.DUE:
+            step.close_question(run.wait)
     else:
-        join = step.plan.nodes[key[0]].join
-        if join is not None and join.proceeds:
-            step.proceed(key, run)
+        step.join_due(key, run)
 
 
 def _signal_received(step: Transition, event: Event, data: SignalReceived) -> None:
     step.state.heard.add(data.signal_id)
+    step.close_question(data)
     if event.node_id is None:
         step.state.signals.append((data, event.at))
         return

@@ -25,7 +25,6 @@ from contracts.specs import ERROR_PORT, TIMEOUT_PORT, Catalogue, NodeSpec
 LONGEST_WAIT: Final = 31_536_000
 """Seconds that one wait may take (LIMIT_WAIT_S)."""
 
-_ON_CONDITION: Final = frozenset({"while", "until"})
 _encode: Final = msgspec.json.Encoder().encode
 _ANY_NAME: Final = frozenset(
     [
@@ -89,14 +88,10 @@ class PlannedConnection(msgspec.Struct, frozen=True):
 
 
 class PlannedLoop(msgspec.Struct, frozen=True):
-    """A loop's body: the nodes whose innermost loop it is, and what leads back, both in document order.
-
-    One on a condition is asked anew for each iteration.
-    """
+    """A loop's body: the nodes whose innermost loop it is, and what leads back, both in document order."""
 
     body: tuple[str, ...]
     back: tuple[PlannedConnection, ...]
-    on_condition: bool
 
 
 class Join(msgspec.Struct, frozen=True):
@@ -268,11 +263,9 @@ class _Compiler:
         inside = (*self.graph.loops[node.id], node.id)
         body = tuple(each for each in self.graph.ids if self.graph.loops[each] == inside)
         arriving = self._incoming.get(node.id, ())
-        loop_type = {**node.parameters, **spec.fixed}.get("loop_type")
         return PlannedLoop(
             tuple(each for each in body if each not in self.graph.lenders),
             tuple(each for each in arriving if each.way is Way.BACK),
-            loop_type in _ON_CONDITION,
         )
 
 

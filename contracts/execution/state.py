@@ -99,6 +99,14 @@ class LoopRun(msgspec.Struct):
     previous: MaybeRaw = UNSET
 
 
+def added(usage: Usage | None, more: Usage | None) -> Usage | None:
+    """Return what was used up in all, or None if nothing is known of it."""
+    if usage is None or more is None:
+        return usage or more
+    pairs = zip(msgspec.structs.astuple(usage), msgspec.structs.astuple(more), strict=True)
+    return Usage(*(left + right for left, right in pairs))
+
+
 class ExecutionState(msgspec.Struct, kw_only=True):
     """One execution. `seq` is the number of its last event, and the counter that commits compare.
 

@@ -20,7 +20,7 @@ from contracts.execution.state import (
     NodeRun,
 )
 from contracts.failures import Failure
-from contracts.history import NULL, LoopStarted, MaybeRaw, Wait
+from contracts.history import NULL, LoopStarted, MaybeRaw, SignalReceived, Wait
 from contracts.ids import Iteration, RunKey
 from contracts.messages import Resumed
 from contracts.statuses import (
@@ -182,6 +182,7 @@ class Transition:
             is_answer = signal.interaction_id is not None
             if is_named or (is_answer and signal.interaction_id == wait.interaction_id):
                 del self.state.signals[place]
+                self.close_question(signal)
                 came = Resumed(
                     by="SIGNAL" if is_named else "INTERACTION",
                     at=at,
@@ -207,13 +208,15 @@ class Transition:
 
     def _let_go(self, key: RunKey, wait: Wait) -> None:
         """Have what a wait was for closed, unless it came to its end."""
-        state = self.state
-        is_asked = wait.interaction_id is not None and wait.interaction_id in state.questions
-        if is_asked or key in state.waits:
+        was_open = self.close_question(wait)
+        if was_open or key in self.state.waits:
             self.touched.closed.append(wait)
-        state.waits.pop(key, None)
-        if is_asked:
-            del state.questions[wait.interaction_id]
+        self.state.waits.pop(key, None)
+
+    def close_question(self, about: Wait | SignalReceived) -> bool:
+        """Take a question as closed, if one is open here; it was answered, or nobody needs it any more."""
+        asked = about.interaction_id
+        return asked is not None and self.state.questions.pop(asked, None) is not None
 
     def _go_on(self, key: RunKey, run: NodeRun) -> None:
         if self.plan.nodes[key[0]].after_wait == "dispatch":

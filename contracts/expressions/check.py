@@ -34,6 +34,8 @@ class Checked(msgspec.Struct, frozen=True):
     """Ids of the nodes it names."""
     names: frozenset[str]
     """Names of the scope."""
+    previous: frozenset[int] = frozenset()
+    """Of which loops it wants the iteration before: 0 for `loop.previous`, 1 for `loop.parent.previous`."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -51,6 +53,7 @@ class CheckedTemplates(msgspec.Struct, frozen=True):
 
     references: frozenset[str]
     names: frozenset[str]
+    previous: frozenset[int]
     problems: tuple[Problem, ...]
 
 
@@ -73,7 +76,9 @@ def check(
     except ExpressionError as error:
         error.source = source
         raise
-    return Checked(frozenset(checker.references), frozenset(checker.names))
+    return Checked(
+        frozenset(checker.references), frozenset(checker.names), frozenset(checker.previous)
+    )
 
 
 def check_templates(
@@ -104,6 +109,7 @@ def check_templates(
     return CheckedTemplates(
         frozenset().union(*(checked.references for checked in used)),
         frozenset().union(*(checked.names for checked in used)),
+        frozenset().union(*(checked.previous for checked in used)),
         tuple(problems),
     )
 
@@ -117,6 +123,7 @@ class _Checker:
         self.bound: tuple[str, ...] = ()
         self.references: set[str] = set()
         self.names: set[str] = set()
+        self.previous: set[int] = set()
 
     def visit(self, node: Node) -> None:
         match node:
@@ -174,8 +181,17 @@ class _Checker:
         first = node.steps[0]
         if isinstance(node.base, syntax.NodeReference) and isinstance(first, syntax.Member):
             _check_node_field(node.base, first)
+        if isinstance(node.base, syntax.Name) and node.base.name not in self.bound:
+            self._loop_field(node.base.name, node.steps)
         for step in node.steps:
             self._step(step)
+
+    def _loop_field(self, name: str, steps: tuple[Step, ...]) -> None:
+        """Note which loop's iteration before is wanted, if any."""
+        fields = [_field(step) for step in steps]
+        above = next((place for place, each in enumerate(fields) if each != "parent"), None)
+        if name == "loop" and above is not None and fields[above] == "previous":
+            self.previous.add(above)
 
     def _step(self, step: Step) -> None:
         match step:
@@ -215,6 +231,15 @@ class _Checker:
         except ExpressionError as error:
             error.position = argument.position
             raise
+
+
+def _field(step: Step) -> str | None:
+    """Return the name of the field that a step reads, if it is written out."""
+    match step:
+        case syntax.Member(name=name) | syntax.Index(index=syntax.Literal(value=str(name))):
+            return name
+        case _:
+            return None
 
 
 def _check_node_field(reference: syntax.NodeReference, field: syntax.Member) -> None:

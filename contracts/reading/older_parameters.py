@@ -72,6 +72,26 @@ def _times(factor: int) -> Callable[[Any], tuple[str, Any]]:
     return convert
 
 
+def _methods(value: Any) -> tuple[str, Any]:
+    """One method, or several in one text, become the list of them."""
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        return "methods", value
+    return "methods", [each.strip() for each in value.split(",")]
+
+
+def _webhook_path(value: Any) -> tuple[str, Any]:
+    """A path loses the slashes around it."""
+    return "path", value.strip("/") if isinstance(value, str) else value
+
+
+def _required_fields(value: Any) -> tuple[str, Any]:
+    """Names of fields become a form of required texts."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return "fields", value
+    properties = {name: {"type": "string"} for name in value}
+    return "fields", {"type": "object", "properties": properties, "required": value}
+
+
 _INTERACTIONS: Final = tuple(
     f"HUMAN_IN_THE_LOOP.{name}"
     for name in ("APP", "EMAIL", "GMAIL", "SLACK", "DISCORD", "TELEGRAM", "WEBHOOK")
@@ -83,6 +103,11 @@ _RULES: Final[dict[tuple[str, str], Callable[[Any], tuple[str, Any]]]] = {
     ("FLOW.MERGE", "join_key"): _path_of_item("key"),
     ("FLOW.MERGE", "merge_key"): _path_of_item("key"),
     ("FLOW.SWITCH", "switch_cases"): _switch_cases,
+    **{
+        ("TRIGGER.WEBHOOK", name): _methods for name in ("method", "http_method", "allowed_methods")
+    },
+    ("TRIGGER.WEBHOOK", "webhook_path"): _webhook_path,
     **{(name, "timeout_minutes"): _times(60) for name in _INTERACTIONS},
     **{(name, "timeout_hours"): _times(3600) for name in _INTERACTIONS},
+    **{(name, "required_fields"): _required_fields for name in _INTERACTIONS},
 }

@@ -40,9 +40,6 @@ _OWN_TIMEOUTS: Final = {
 }
 """Families and types that read `timeout` as a parameter of their own."""
 
-_NOT_MOVED: Final = frozenset((("FLOW.MERGE", "timeout_seconds"),))
-"""What bounded something else than an attempt in older documents, and is unknown today."""
-
 
 def read_parameters(node: Fields, spec: NodeSpec | None) -> tuple[dict[str, Any], Moved]:
     """Return the parameters of a node as they are stored, and those that are fields of the node today."""
@@ -87,13 +84,16 @@ class _Reading:
             self.parameters[key] = value
             return
         declared = self._known.get(name)
-        if declared and self._spec and name in self._spec.port_parameters:
-            value = schemas.converted(
-                value, declared.schema
-            )  # ports are told from it before it is rendered
+        if declared and self._is_read_early(declared):
+            value = schemas.converted(value, declared.schema)
         self.parameters[name] = _spelled(declared, value) if declared else value
         stored = self._node.stored + pointer("parameters", name)
         self._node.report.moved(sent=self._at(key), stored=stored)
+
+    def _is_read_early(self, declared: Parameter) -> bool:
+        """Whether the engine itself reads a parameter, before anybody renders it."""
+        assert self._spec is not None
+        return declared.kind == "literal" or declared.name in self._spec.port_parameters
 
     def _move(self, key: str, value: Any) -> bool:
         """Move what is a field of the node today; whether it was one."""
@@ -102,7 +102,7 @@ class _Reading:
             self._node.put("disabled", not value if is_flag else value, at=self._at(key))
             return True
         field = _NODE_FIELDS.get(key)
-        if field is None or (self._spec and (self._spec.type, key) in _NOT_MOVED):
+        if field is None:
             return False
         own = self._own_timeout() if field == "timeout" else None
         if own:

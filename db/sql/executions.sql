@@ -1,7 +1,7 @@
 -- Executions: their creation, and what users read of them.
 
 -- name: create_executions
--- Create executions with their first event; ids and idempotency keys that are known already are left out.
+-- Create executions with their first events; ids and idempotency keys that are known already are left out.
 with asked as (
     select distinct on (id) *
       from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::smallint[], $7::jsonb[], $8::uuid[],
@@ -27,11 +27,17 @@ claimed as (
        where known.expires_at <= now()
    returning resource_id
 ),
+carried as (
+    select *
+      from unnest($19::uuid[], $20::integer[], $21::json[])
+        as carried (execution_id, seq, data)
+),
 created as (
     insert into workflow_executions (id, user_id, workflow_id, version_id, status, version, mode, priority, metadata,
                                      parent_execution_id, parent_node_id, retry_of, concurrency_key, forked_from,
                                      created_at, updated_at)
-      select id, user_id, workflow_id, version_id, 'NEW', 1, mode, priority, metadata,
+      select id, user_id, workflow_id, version_id, 'NEW',
+             1 + (select count(*) from carried where carried.execution_id = asked.id), mode, priority, metadata,
              parent_execution_id, parent_node_id, retry_of, concurrency_key, forked_from, at, statement_timestamp()
         from asked
        where key is null
@@ -45,6 +51,11 @@ begun as (
     select asked.id, 1, asked.at, 'execution_created', asked.created
       from asked
       join created on created.id = asked.id
+     union all
+    select asked.id, carried.seq, asked.at, 'outputs_carried', carried.data
+      from asked
+      join created on created.id = asked.id
+      join carried on carried.execution_id = asked.id
 )
 select id from created;
 

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from contracts.webhooks import WEBHOOK_TRIGGER
 from flotilla.cli.exits import CommandFailed, Exit
 from flotilla.cli.session import refused_document
 from flotilla.client import ApiProblem, Client
@@ -40,8 +41,9 @@ async def apply(
     dry_run: bool = False,
 ) -> Applied:
     """Create or update the workflow of the document's name, or the one with that id. Raises CommandFailed, ClientError."""
-    wanted = await _normalised(client, document)
-    stored = await _stored(client, wanted["name"], workflow_id)
+    normalised = await _normalised(client, document)
+    stored = await _stored(client, normalised["name"], workflow_id)
+    wanted = normalised if stored is None else _with_paths(normalised, stored)
     action = _action(wanted, stored)
     if dry_run:
         problems = [] if stored is None else stored["problems"]
@@ -83,6 +85,23 @@ async def _stored(client: Client, name: str, workflow_id: str | None) -> dict[st
         workflow_id = found[0]["id"]
     workflow: dict[str, Any] = await client.get(f"/v1/workflows/{quote(workflow_id, safe='')}")
     return workflow
+
+
+def _with_paths(wanted: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    """The document with what saving fills in: webhooks without a path keep the one that was made for them."""
+    made = {
+        each["id"]: each["parameters"].get("path")
+        for each in stored["nodes"]
+        if each["type"] == WEBHOOK_TRIGGER
+    }
+    return {**wanted, "nodes": [_with_path(each, made.get(each["id"])) for each in wanted["nodes"]]}
+
+
+def _with_path(node: dict[str, Any], made: str | None) -> dict[str, Any]:
+    if made is None or node["type"] != WEBHOOK_TRIGGER:
+        return node
+    path = node["parameters"].get("path")
+    return {**node, "parameters": {**node["parameters"], "path": made if path is None else path}}
 
 
 def _action(wanted: dict[str, Any], stored: dict[str, Any] | None) -> Action:

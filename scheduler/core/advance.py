@@ -10,14 +10,13 @@ from typing import assert_never
 import msgspec
 from msgspec import UNSET
 
-from contracts.execution import values
-from contracts.execution.plan import Plan, PlannedNode
+from contracts.execution import fold, values
+from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState, NodeRun
 from contracts.failures import Failure, FailureKind
 from contracts.graph import start_trigger
 from contracts.history import (
     CheckpointSaved,
-    ChildFinished,
     ExecutionCanceled,
     ExecutionPaused,
     ExecutionResumed,
@@ -28,17 +27,14 @@ from contracts.history import (
     NodesSkipped,
     NodeStarted,
     NodeSucceeded,
-    NodeWaiting,
-    Parent,
-    SignalReceived,
     TimerFired,
     Timing,
-    Wait,
 )
-from contracts.ids import RunKey, derived_uuid7, idempotency_key, iteration_text
-from contracts.messages import ChildOrder, LoopOrder, Result, WaitOrder, encode
-from contracts.statuses import ExecutionStatus, NodeRunStatus, SkipReason, TimerKind, WaitKind
+from contracts.ids import RunKey
+from contracts.messages import LoopOrder, Result
+from contracts.statuses import NodeRunStatus, SkipReason, TimerKind
 from contracts.times import rfc3339
+from scheduler.core import results, waiting
 from scheduler.core.decision import (
     Admitted,
     Assemble,
@@ -46,12 +42,10 @@ from scheduler.core.decision import (
     CallFinished,
     CancelAsked,
     ChildEnded,
-    ClosedInteraction,
     Decision,
     EndWaitAsked,
     HandlerStarts,
     Input,
-    NewInteraction,
     PauseAsked,
     Reported,
     SignalSent,
@@ -64,9 +58,7 @@ from scheduler.core.decision import (
 from scheduler.core.step import Step, join_timer_key, wait_timer_key
 
 EXECUTION_TIMEOUT_KEY = "execution_timeout"
-MOST_SIGNALS_KEPT = 1_000
 MOST_CHECKPOINTS = 10_000
-DEEPEST_CHILD = 8
 
 
 def advance(
@@ -115,11 +107,11 @@ def advance(
         case UnpauseAsked():
             return _unpause_asked(step, given)
         case SignalSent():
-            return _signal_sent(step, given)
+            return waiting.signal_sent(step, given)
         case EndWaitAsked():
-            return _end_wait_asked(step, given)
+            return waiting.end_wait_asked(step, given)
         case ChildEnded():
-            return _child_ended(step, given)
+            return waiting.child_ended(step, given)
         case _:
             assert_never(given)
 
@@ -140,7 +132,14 @@ def _admitted(step: Step, given: Admitted) -> Decision:
         step.timers.append(Timer(EXECUTION_TIMEOUT_KEY, TimerKind.EXECUTION_TIMEOUT, due_at))
     if state.created.single_node_id is None:
         _start_triggers(step)
+    elif not state.runs:
+        step.fail_execution(_nothing_to_run(state.created.single_node_id))
     return step.decision()
+
+
+def _nothing_to_run(node_id: str) -> Failure:
+    message = f"node {node_id} has no run of its own: it is not there, or it is only lent to others"
+    return Failure(FailureKind.INVALID_INPUT, "unknown_node", message)
 
 
 def _start_triggers(step: Step) -> None:
@@ -150,7 +149,9 @@ def _start_triggers(step: Step) -> None:
     skipped = []
     for node in step.plan.triggers:
         if node.id == chosen:
-            step.record(NodeSucceeded(ports={"main": step.state.created.input}), (node.id, ()))
+            pin = node.pinned if fold.stands_in(step.state, node) else None
+            ports = {"main": step.state.created.input} if pin is None else pin
+            step.record(NodeSucceeded(ports=ports, pinned=pin is not None), (node.id, ()))
         else:
             skipped.append(NodeRunRef(node.id))
     if skipped:
@@ -177,12 +178,11 @@ def _reported(step: Step, given: Reported) -> Decision:
         return refuse("stale_result")
     dispatched_at = rfc3339(run.dispatched_at) if run.dispatched_at else None
     timing = Timing(dispatched_at, result.started_at, result.finished_at)
-    node = step.plan.nodes[key[0]]
-    failure = result.failure or _strange(node, result)
+    failure = results.failure_of(step.plan.nodes[key[0]], result, step.at)
     if failure is not None:
         step.fail(key, run, failure, result=result, timing=timing)
     elif result.wait is not None:
-        _wait(step, key, run, given, result.wait, timing)
+        waiting.suspend(step, key, run, given, result.wait, timing)
     elif result.loop is not None:
         _loop(step, key, run, result, result.loop, timing)
     else:
@@ -199,28 +199,6 @@ def _reported(step: Step, given: Reported) -> Decision:
     return step.decision()
 
 
-def _strange(node: PlannedNode, result: Result) -> Failure | None:
-    """Return the failure of a result that says nothing, or what its node cannot."""
-    if result.wait is not None:
-        return None
-    if result.loop is not None:
-        return None if node.loop is not None else _invalid(f"{node.type} is no loop")
-    if result.ports is None:
-        return _invalid("the worker reported neither outputs nor a failure; update the worker")
-    strange = next((port for port in result.ports if port not in node.output_ports), None)
-    if strange is None:
-        return None
-    message = (
-        f"the handler yielded on port {strange!r}, which {node.type} does not have; "
-        f"its ports are {', '.join(node.output_ports)}"
-    )
-    return Failure(FailureKind.ERROR, "undeclared_port", message, {"port": strange})
-
-
-def _invalid(message: str) -> Failure:
-    return Failure(FailureKind.ERROR, "invalid_result", message)
-
-
 def _attempt_lost(step: Step, lost: AttemptLost) -> Decision:
     """Fail an attempt whose result will not come."""
     key = (lost.node_id, lost.iteration)
@@ -232,7 +210,10 @@ def _attempt_lost(step: Step, lost: AttemptLost) -> Decision:
 
 
 def _handler_starts(step: Step, given: HandlerStarts) -> Decision:
-    """Let one delivery of an at-most-once attempt call its handler; after another one, its outcome is unknown."""
+    """Let one delivery of an at-most-once attempt call its handler.
+
+    After that, another one is refused and the attempt lost, for nobody knows what it did.
+    """
     key = (given.node_id, given.iteration)
     run = _current(step, key, given.attempt)
     if run is None:
@@ -247,7 +228,7 @@ def _handler_starts(step: Step, given: HandlerStarts) -> Decision:
         "reported; it may have had its effect, and delivery at_most_once forbids to try again"
     )
     step.fail(key, run, Failure(FailureKind.WORKER_LOST, "worker_lost", message))
-    return step.decision()
+    return msgspec.structs.replace(step.decision(), refused="outcome_unknown", detail=message)
 
 
 def _call_finished(step: Step, given: CallFinished) -> Decision:
@@ -291,235 +272,14 @@ def _loop(
         step.record(started, key, run.attempt)
 
 
-# --- waits ---------------------------------------------------------------------------------------
-
-
-def _wait(
-    step: Step, key: RunKey, run: NodeRun, given: Reported, order: WaitOrder, timing: Timing
-) -> None:
-    """Suspend a node run; a child is started and a question opened with the same commit."""
-    result = given.result
-    child_id: str | None = None
-    if order.child is not None:
-        if not isinstance(given.child, Target):
-            failure = given.child or _invalid("nobody looked up the workflow of the child")
-            step.fail(key, run, failure, result=result, timing=timing)
-            return
-        if step.state.created.depth >= DEEPEST_CHILD:
-            step.fail(key, run, _too_deep(), result=result, timing=timing)
-            return
-        child_id = _start_child(step, key, run, given.child, order.child)
-        if order.child.is_detached:
-            _started_apart(step, key, run, result, child_id, timing)
-            return
-    due_at = order.due_at
-    if order.seconds is not None:
-        due_at = step.at + timedelta(seconds=order.seconds)
-    wait = Wait(
-        kind=order.kind,
-        due_at=due_at,
-        check_at=_after(step.at, order.check_seconds),
-        signal=order.signal,
-        interaction_id=_question(step, key, run, order, due_at),
-        child_execution_id=child_id,
-        state=order.state,
-    )
-    waiting = NodeWaiting(
-        wait=wait,
-        tries=run.tries,
-        timing=timing,
-        worker_id=result.worker_id,
-        usage=result.usage,
-        logs=result.logs,
-    )
-    attempt = run.attempt
-    step.record(waiting, key, attempt)
-    if key in step.state.waits:  # else what it waits for came before
-        step.timers.extend(_timers_of(key, attempt, wait))
-
-
-def _timers_of(key: RunKey, attempt: int, wait: Wait) -> list[Timer]:
-    """Return the timers of a wait. A child has none: it ends by itself, and has a timeout of its own."""
-    if wait.kind is WaitKind.CHILD:
-        return []
-    timers = []
-    if wait.due_at is not None:
-        kind = TimerKind.WAIT if wait.kind is WaitKind.TIMER else TimerKind.DUE
-        timers.append(Timer(wait_timer_key(key, attempt, kind), kind, wait.due_at, *key))
-    if wait.check_at is not None:
-        timer_key = wait_timer_key(key, attempt, TimerKind.CHECK)
-        timers.append(Timer(timer_key, TimerKind.CHECK, wait.check_at, *key))
-    return timers
-
-
-def _after(at: datetime, seconds: float | None) -> datetime | None:
-    return None if seconds is None else at + timedelta(seconds=seconds)
-
-
-def _question(
-    step: Step, key: RunKey, run: NodeRun, order: WaitOrder, due_at: datetime | None
-) -> str | None:
-    """Open the question of an order, and return its id or that of one that is open already."""
-    if order.interaction is None:
-        return order.interaction_id
-    name = f"{idempotency_key(step.state.id, *key)}:interaction:{run.attempt}"
-    interaction_id = derived_uuid7(step.at, name)
-    step.opened.append(NewInteraction(interaction_id, *key, order.interaction, due_at))
-    return interaction_id
-
-
-def _start_child(step: Step, key: RunKey, run: NodeRun, target: Target, order: ChildOrder) -> str:
-    """Start a child: its id derives from the node run and the try, so that each try has one."""
-    name = f"{idempotency_key(step.state.id, *key)}:child:{run.tries}"
-    child_id = derived_uuid7(step.at, name)
-    parent = Parent(step.state.id, *key, is_detached=order.is_detached)
-    step.start(child_id, target, order.input, parent=parent)
-    return child_id
-
-
-def _started_apart(
-    step: Step, key: RunKey, run: NodeRun, result: Result, child_id: str, timing: Timing
-) -> None:
-    """End the node run that started a child without waiting for it."""
-    started = msgspec.Raw(encode({"execution_id": child_id}))
-    succeeded = NodeSucceeded(
-        ports={"main": started}, tries=run.tries, timing=timing, worker_id=result.worker_id
-    )
-    step.record(succeeded, key, run.attempt)
-
-
-def _too_deep() -> Failure:
-    message = (
-        f"a child of a child, {DEEPEST_CHILD} deep, may start no further ones (LIMIT_CHILD_DEPTH); "
-        "does a workflow call itself without end?"
-    )
-    return Failure(FailureKind.REJECTED, "child_depth", message)
-
-
-def _signal_sent(step: Step, sent: SignalSent) -> Decision:
-    """Hand a signal to the first wait of its name, or keep it for one to come."""
-    state = step.state
-    if sent.signal_id in state.heard:
-        return refuse("repeated")
-    fitting = (key for key in state.waits if _wait_of(step, key).signal == sent.name)
-    key = next(fitting, None)
-    if key is None and len(state.signals) >= MOST_SIGNALS_KEPT:
-        detail = f"{MOST_SIGNALS_KEPT} signals are kept that nothing waits for (LIMIT_SIGNALS)"
-        return refuse("limit_exceeded", detail=detail)
-    signal = SignalReceived(signal_id=sent.signal_id, name=sent.name, data=sent.data, by=sent.by)
-    _receive(step, key, signal)
-    return step.decision()
-
-
-def _end_wait_asked(step: Step, asked: EndWaitAsked) -> Decision:
-    """End the one wait that fits; an answer to a question closes it."""
-    if asked.signal_id in step.state.heard:
-        return refuse("repeated")
-    fitting = [key for key in step.state.waits if _fits(asked, key, _wait_of(step, key))]
-    if not fitting:
-        return refuse("not_waiting")
-    if len(fitting) > 1:
-        listed = ", ".join(f"{node_id} {iteration_text(path)}" for node_id, path in fitting)
-        return refuse("ambiguous_target", detail=f"these wait: {listed}; name one by node_id")
-    wait = _wait_of(step, fitting[0])
-    signal = SignalReceived(
-        signal_id=asked.signal_id,
-        name=asked.signal,
-        interaction_id=wait.interaction_id,
-        data=asked.data,
-        port=asked.port,
-        by=asked.by,
-    )
-    _receive(step, fitting[0], signal)
-    if wait.interaction_id is not None:
-        answered = ClosedInteraction(
-            id=wait.interaction_id,
-            status="ANSWERED",
-            data=asked.data,
-            port=asked.port,
-            by=asked.by,
-        )
-        step.closed.append(answered)
-    return step.decision()
-
-
-def _receive(step: Step, key: RunKey | None, signal: SignalReceived) -> None:
-    """Record a signal, and clear the timers of the wait that it ends."""
-    attempt = None
-    if key is not None:
-        attempt = step.state.runs[key].attempt
-        _clear(step, key, attempt)
-    step.record(signal, key, attempt)
-
-
-def _clear(step: Step, key: RunKey, attempt: int) -> None:
-    wait = _wait_of(step, key)
-    step.cleared.extend(timer.key for timer in _timers_of(key, attempt, wait))
-
-
-def _wait_of(step: Step, key: RunKey) -> Wait:
-    wait = step.state.runs[key].wait
-    assert wait is not None
-    return wait
-
-
-def _fits(asked: EndWaitAsked, key: RunKey, wait: Wait) -> bool:
-    """Whether a wait is the one that somebody means; children end by themselves."""
-    if wait.kind is WaitKind.CHILD:
-        return False
-    if asked.interaction_id is not None and wait.interaction_id != asked.interaction_id:
-        return False
-    if asked.node_id is not None and key[0] != asked.node_id:
-        return False
-    if asked.iteration is not None and key[1] != asked.iteration:
-        return False
-    return asked.signal is None or wait.signal == asked.signal
-
-
-def _child_ended(step: Step, ended: ChildEnded) -> Decision:
-    """Give a node run the output of the child it waited for, or fail it with the child's failure."""
-    key = (ended.node_id, ended.iteration)
-    if key not in step.state.waits:
-        return refuse("stale_child")
-    run = step.state.runs[key]
-    if _wait_of(step, key).child_execution_id != ended.child_execution_id:
-        return refuse("stale_child")
-    finished = ChildFinished(
-        child_execution_id=ended.child_execution_id,
-        status=ended.status,
-        output=ended.output,
-        failure=ended.failure,
-    )
-    _clear(step, key, run.attempt)
-    step.record(finished, key, run.attempt)
-    if ended.status is ExecutionStatus.SUCCESS:
-        output = msgspec.Raw(b"null") if ended.output is UNSET else ended.output
-        succeeded = NodeSucceeded(ports={"main": output}, tries=run.tries, timing=run.timing)
-        step.record(succeeded, key, run.attempt)
-    else:
-        step.fail(key, run, _child_failure(ended), timing=run.timing)
-    return step.decision()
-
-
-def _child_failure(ended: ChildEnded) -> Failure:
-    child_id = ended.child_execution_id
-    details: dict[str, object] = {"execution_id": child_id}
-    if ended.status is ExecutionStatus.CANCELED:
-        message = f"the child execution {child_id} was canceled"
-        return Failure(FailureKind.CANCELED, "child_canceled", message, details)
-    if ended.failure is not None:
-        details["failure"] = msgspec.to_builtins(ended.failure)
-    why = ended.failure.message if ended.failure is not None else "it does not say why"
-    message = f"the child execution {child_id} failed: {why}"
-    return Failure(FailureKind.ERROR, "child_failed", message, details)
-
-
 # --- timers --------------------------------------------------------------------------------------
 
 
 def _timer_due(step: Step, due: TimerDue) -> Decision:
     """Take a timer that came due; one that no longer matters is only cleared."""
-    if due.kind == TimerKind.EXECUTION_TIMEOUT and step.plan.timeout is not None:
+    if due.key == EXECUTION_TIMEOUT_KEY:
+        if step.plan.timeout is None or step.state.started_at is None:
+            return refuse("stale_timer", due.key)
         step.record(TimerFired(TimerKind.EXECUTION_TIMEOUT))
         step.fail_execution(_execution_timeout(step.plan.timeout))
         return step.decision()
@@ -538,34 +298,16 @@ def _timer_due(step: Step, due: TimerDue) -> Decision:
         step.record(TimerFired(kind), key, run.attempt + 1)
         step.cleared.append(due.key)
         return step.decision()
-    return _wait_due(step, key, run, due, kind)
-
-
-def _wait_due(step: Step, key: RunKey, run: NodeRun, due: TimerDue, kind: TimerKind) -> Decision:
-    """Let a wait end by its own timer, or its handler look at it in between."""
-    if key not in step.state.waits:
-        return refuse("stale_timer", due.key)
-    wait = _wait_of(step, key)
-    _clear(step, key, run.attempt)
-    step.record(TimerFired(kind), key, run.attempt)
-    if kind is TimerKind.DUE and wait.interaction_id is not None:
-        step.closed.append(ClosedInteraction(id=wait.interaction_id, status="TIMED_OUT"))
-    return step.decision()
+    return waiting.wait_due(step, key, run, due, kind)
 
 
 def _join_due(step: Step, key: RunKey, run: NodeRun, due: TimerDue) -> Decision:
-    """Let a join that waited long enough go on with what has arrived, or fail it."""
-    join = step.plan.nodes[key[0]].join
-    if join is None or run.ready_at is not None or run.status is not NodeRunStatus.PENDING:
+    """Let a join that waited long enough go on with what has arrived, or fail."""
+    is_waiting = run.ready_at is None and run.status is NodeRunStatus.PENDING
+    if step.plan.nodes[key[0]].join is None or not is_waiting or key in step.state.held:
         return refuse("stale_timer", due.key)
     step.record(TimerFired(TimerKind.DUE), key)
     step.cleared.append(due.key)
-    if not join.proceeds:
-        message = (
-            f"{run.unresolved} of the connections into node {key[0]} brought nothing within "
-            f"{join.max_wait:g} s of the first one; raise max_wait, or set on_timeout to PROCEED"
-        )
-        step.fail(key, run, Failure(FailureKind.TIMEOUT, "merge_timeout", message))
     return step.decision()
 
 

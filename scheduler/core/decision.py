@@ -205,7 +205,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     `dispatched` are node runs whose task is to be published; `stop_workers` says that results of
     running attempts count no more; `orphans` are children that nobody waits for any more and that are
-    to be canceled. `refused` is why nothing changed, `detail` what more there is to say.
+    to be canceled. `refused` is why nothing changed, or why a handler must not be called; `detail` what
+    more there is to say.
     """
 
     events: tuple[Event, ...] = ()

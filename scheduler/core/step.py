@@ -2,6 +2,7 @@
 
 from collections import deque
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from msgspec import UNSET
 
 from contracts.execution import fold, values
 from contracts.execution.plan import Plan, PlannedNode
-from contracts.execution.state import ExecutionState, LoopRun, NodeRun
+from contracts.execution.state import ExecutionState, LoopRun, NodeRun, added
 from contracts.failures import Failure, FailureKind
 from contracts.history import (
     NULL,
@@ -35,7 +36,7 @@ from contracts.model import OnError
 from contracts.specs import TIMEOUT_PORT
 from contracts.statuses import Mode, NodeRunStatus, SkipReason, TimerKind
 from contracts.times import rfc3339
-from scheduler.core import retries
+from scheduler.core import results, retries
 from scheduler.core.decision import (
     Assemble,
     AssemblyFailed,
@@ -149,6 +150,8 @@ class Step:
                 self._give_what_came(key)
             for key in touched.joining:
                 self._limit_join(key)
+            for key in touched.overdue:
+                self._fail_join(key)
             for over in touched.results_due:
                 self._finish_item(over)
             for key, failure in touched.loops_failed:
@@ -182,20 +185,39 @@ class Step:
         resumed = run.resumed
         assert resumed is not None
         node = self.plan.nodes[key[0]]
-        if resumed.by == TimerKind.DUE and TIMEOUT_PORT not in node.wired_ports:
-            message = f"node {key[0]} waited in vain; wire its port timeout, or let it wait longer"
-            self.fail(key, run, Failure(FailureKind.TIMEOUT, "wait_timeout", message))
-            return
         is_late = resumed.by == TimerKind.DUE
-        port = resumed.port or (TIMEOUT_PORT if is_late else "main")
-        self.record(NodeSucceeded(ports={port: resumed.data}, tries=run.tries), key, run.attempt)
+        ports = {resumed.port or (TIMEOUT_PORT if is_late else "main"): resumed.data}
+        failure = results.ports_failure(node, ports)
+        if is_late and TIMEOUT_PORT not in node.wired_ports:
+            message = f"node {key[0]} waited in vain; wire its port timeout, or let it wait longer"
+            failure = Failure(FailureKind.TIMEOUT, "wait_timeout", message)
+        if failure is not None:
+            self.fail(key, run, failure, timing=run.timing)
+        else:
+            given = NodeSucceeded(ports=ports, tries=run.tries, timing=run.timing)
+            self.record(given, key, run.attempt)
 
     def _limit_join(self, key: RunKey) -> None:
         """Set the timer after which a join does not wait any more."""
         join = self.plan.nodes[key[0]].join
-        if join is not None and join.max_wait is not None:
-            due_at = self.at + timedelta(seconds=join.max_wait)
-            self.timers.append(Timer(join_timer_key(key), TimerKind.DUE, due_at, *key))
+        if join is None or join.max_wait is None or self.state.runs[key].ready_at is not None:
+            return
+        due_at = self.at + timedelta(seconds=join.max_wait)
+        self.timers.append(Timer(join_timer_key(key), TimerKind.DUE, due_at, *key))
+
+    def _fail_join(self, key: RunKey) -> None:
+        """Fail a join that waited in vain: nothing was tried, so nothing is tried again."""
+        if not self._is(key, NodeRunStatus.PENDING):
+            return
+        node = self.plan.nodes[key[0]]
+        assert node.join is not None
+        assert node.join.max_wait is not None
+        message = (
+            f"{self.state.runs[key].unresolved} of the connections into node {key[0]} brought nothing "
+            f"within {node.join.max_wait:g} s of the first one; raise max_wait, or set on_timeout to "
+            "PROCEED"
+        )
+        self._fail_for_good(key, Failure(FailureKind.TIMEOUT, "merge_timeout", message))
 
     def _finish_item(self, over: RunKey) -> None:
         """Record what came back from an iteration, or the failure of its mapping."""
@@ -264,28 +286,33 @@ class Step:
             timer_key = wait_timer_key(key, attempt, TimerKind.RETRY)
             self.timers.append(Timer(timer_key, TimerKind.RETRY, retry_at, *key))
         elif node.on_error is OnError.STOP:
-            self._stop(key, node, failure)
+            self._stop(key, failure)
 
     def _fail_loop(self, key: RunKey, failure: Failure) -> None:
         """Fail a loop with the failure of one of its iterations: nothing of it is tried again."""
         if not self._is(key, NodeRunStatus.RUNNING):
             return
+        self._fail_for_good(key, failure)
+
+    def _fail_for_good(self, key: RunKey, failure: Failure) -> None:
+        """Record a failure that no attempt follows, and that no attempt reported."""
         node = self.plan.nodes[key[0]]
         run = self.state.runs[key]
         failed = NodeFailed(
             failure=failure,
             tries=run.tries + 1,
             timing=run.timing,
+            worker_id=run.worker_id,
             policy=node.on_error,
             ports=self._continued(key, node, failure, run),
         )
         self.record(failed, key, run.attempt)
         if node.on_error is OnError.STOP:
-            self._stop(key, node, failure)
+            self._stop(key, failure)
 
-    def _stop(self, key: RunKey, node: PlannedNode, failure: Failure) -> None:
+    def _stop(self, key: RunKey, failure: Failure) -> None:
         """Let a failure end the execution; inside of a loop it has ended the iteration."""
-        if key[1] and len(key[1]) == len(node.loops):
+        if key[1]:
             return
         if failure.node_id is None:
             failure = msgspec.structs.replace(failure, node_id=key[0], iteration=key[1])
@@ -337,12 +364,7 @@ class Step:
 
     def usage(self) -> Usage | None:
         """Return what all node runs used up together, or None if nothing."""
-        parts = [run.usage for run in self.state.runs.values() if run.usage is not None]
-        if not parts:
-            return None
-        return Usage(
-            *(sum(each) for each in zip(*map(msgspec.structs.astuple, parts), strict=True))
-        )
+        return reduce(added, (run.usage for run in self.state.runs.values()), None)
 
     # --- children and questions --------------------------------------------------------------
 

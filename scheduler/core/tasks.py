@@ -63,7 +63,7 @@ def build(
         token=token,
         now=run.ready_at,
         deliveries=arrived,
-        nodes=_upstream(plan, state, node, key[1]) if node.references else NO_UPSTREAM,
+        nodes=_upstream(plan, state, node, node.loops, key[1]) if node.references else NO_UPSTREAM,
         trigger=state.created.input if is_fed else UNSET,
         loop=values.loop_scope(state, node.loops, key[1]) if node.names_loop else None,
         next_loop=values.asked_scope(state, node.loops, key) if node.loop is not None else None,
@@ -85,6 +85,7 @@ def build_return(
     assert node.loop is not None
     item = state.loops[loop_id, path[:-1]].active[path[-1]]
     arrived = sorted(item.arrived, key=node.loop.back.index)
+    around = (*node.loops, loop_id)
     return Task(
         execution=execution,
         node=node.encoded,
@@ -93,9 +94,9 @@ def build_return(
         token="",
         now=state.updated_at,
         deliveries=tuple(_delivery(wire, values.value_over(state, wire, path)) for wire in arrived),
-        nodes=_upstream(plan, state, node, path),
+        nodes=_upstream(plan, state, node, around, path),
         trigger=state.created.input,
-        loop=values.loop_scope(state, (*node.loops, loop_id), path),
+        loop=values.loop_scope(state, around, path),
     )
 
 
@@ -116,15 +117,20 @@ def _delivery(wire: PlannedConnection, value: msgspec.Raw) -> Delivered:
 
 
 def _upstream(
-    plan: Plan, state: ExecutionState, node: PlannedNode, iteration: Iteration
+    plan: Plan,
+    state: ExecutionState,
+    node: PlannedNode,
+    around: tuple[str, ...],
+    iteration: Iteration,
 ) -> dict[str, Upstream]:
-    """Return what the node's expressions name: of a node outside of its loops the run that holds for all."""
+    """Return what the node's expressions name: of a node outside of these loops the run that holds for all."""
     seen = {}
     for name in node.references:
         other = plan.nodes.get(name)
         if other is None:
             continue
-        key = (name, iteration[: len(other.loops)])
+        levels = max(len(around) - len(other.loops), 0)
+        key = (name, iteration[: len(iteration) - levels])
         run = state.runs.get(key)
         if run is not None:
             seen[name] = _seen(other, run.status, run.ports or {}, run.failure)

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import typer.main
 
-from contracts import history, messages
+from contracts import history, messages, payloads
 from contracts.expressions.errors import ExpressionError
 from contracts.expressions.functions.catalogue import FUNCTIONS
 from contracts.expressions.interpreter import evaluate
@@ -24,12 +24,14 @@ from contracts.expressions.templates import render
 from contracts.failures import FailureKind
 from contracts.history import DATA_OF
 from contracts.problems import SEVERITY
+from contracts.schedules import Calendar
 from contracts.specs import Catalogue
 from contracts.statuses import ExecutionStatus, NodeRunStatus, SkipReason
 from contracts.validation import examine
 from flotilla import documents
 from flotilla.cli.exits import Exit
 from flotilla.cli.main import app
+from flotilla.cron import read_cron
 from flotilla.settings import LIMIT_VARIABLES, VARIABLES, Limits
 from gateway import problems
 from gateway.input_schemas import InputSchemas
@@ -42,13 +44,11 @@ FOLDER: Final = ROOT / "docs" / "reference"
 PAGES: Final = {path.name: path.read_text() for path in sorted(FOLDER.glob("*.md"))}
 REGEX: Final = Re2()
 CATALOGUE: Final = Catalogue(builtin_specs())
+CALENDAR: Final = Calendar(read_cron)
 
 FENCE: Final = re.compile(r"^```(\w+) (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CELL: Final = re.compile(r"(?<!\\)\|")
 LINK: Final = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
-
-UNREPORTED: Final = {"invalid_cron"}
-"""No node type has a schedule, and nobody hands in what would check one."""
 
 UNANSWERED: Final = {"not_published"}
 """No operation needs a published version."""
@@ -214,7 +214,7 @@ def test_every_node_type_is_described(spec: Any) -> None:
 
 
 def test_every_validation_code_is_described() -> None:
-    reported = _reported() - UNREPORTED
+    reported = _reported()
     described = {
         code(cells[0]): cells[1] for heads, cells in rows("documents.md") if heads[1] == "refuses"
     }
@@ -313,7 +313,7 @@ def _fenced(word: str) -> Iterator[Any]:
 def test_documents_are_valid(language: str, text: str) -> None:
     sent = documents.read(text.encode(), source=f"example.{language}").value
 
-    assert examine(sent, CATALOGUE, regex=REGEX).problems == ()
+    assert examine(sent, CATALOGUE, regex=REGEX, cron_fault=CALENDAR.fault).problems == ()
 
 
 def _messages() -> Iterator[Any]:
@@ -326,7 +326,7 @@ def _messages() -> Iterator[Any]:
 @pytest.mark.parametrize(("word", "text"), [*_messages()])
 def test_messages_are_those_that_are_sent(word: str, text: str) -> None:
     """A message reads, and writes again as it stands: no field is made up, none stands at its default."""
-    modules = (messages, history, problems)
+    modules = (messages, history, problems, payloads)
     kind = next(getattr(module, word) for module in modules if hasattr(module, word))
     sent = json.loads(text)
 

@@ -12,7 +12,7 @@ NAMELESS = {"utils.py", "common.py", "helpers.py", "manager.py", "misc.py"}
 
 RULES = [
     pytest.param(
-        r"[\"']flotilla\.(task|inbox|trigger|event|live|cancel|heartbeat)\.",
+        r"[\"']flotilla\.(task|inbox|trigger|event|live|cancel|heartbeat|payload)\.",
         {"contracts/subjects.py"},
         id="subjects are built and parsed in contracts/subjects.py",
     ),

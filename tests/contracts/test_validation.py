@@ -20,9 +20,9 @@ from tests.support.specs import CATALOGUE
 KNOWN = frozenset(("shop", "0197"))
 
 
-def cron_ok(text: str) -> bool:
-    """Whether a text has five fields: enough of a schedule for these tests."""
-    return len(text.split()) == 5
+def cron_fault(text: str) -> str | None:
+    """Ask for five fields: enough of a schedule for these tests."""
+    return None if len(text.split()) == 5 else "it has not five fields"
 
 
 def without_notices(problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -31,12 +31,12 @@ def without_notices(problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def found(raw: Any) -> list[tuple[str, str]]:
-    reading = examine(raw, CATALOGUE, credentials=KNOWN, cron_ok=cron_ok)
+    reading = examine(raw, CATALOGUE, credentials=KNOWN, cron_fault=cron_fault)
     return [(problem.pointer, problem.code) for problem in reading.problems]
 
 
 def message_of(raw: Any) -> str:
-    return examine(raw, CATALOGUE, credentials=KNOWN, cron_ok=cron_ok).problems[0].message
+    return examine(raw, CATALOGUE, credentials=KNOWN, cron_fault=cron_fault).problems[0].message
 
 
 def with_noop(**parameters: Any) -> dict[str, Any]:
@@ -143,6 +143,8 @@ VALID: dict[str, Any] = {
     "an older version": chain(node("p", "CUSTOM.PAIR") | {"type_version": 1}),
     "a webhook with its secret": document([node("h", "TRIGGER.WEBHOOK") | {"credentials": {"webhook": "shop"}}]),
     "a webhook without authentication": document([node("h", "TRIGGER.WEBHOOK", authentication="none")]),
+    "a webhook with a filter": document([node("h", "TRIGGER.WEBHOOK", authentication="none", path="a", filter="message.body.total > static.least")], static_data={"least": 1}),
+    "webhooks without paths": document([node("h", "TRIGGER.WEBHOOK", authentication="none"), node("i", "TRIGGER.WEBHOOK", authentication="none")]),
     "a schedule": document([node("c", "TRIGGER.CRON", cron="0 3 * * *", timezone="Europe/Berlin")]),
     "concurrency by key": document([START], settings={"concurrency": {"limit": 1, "key": "{{ input.customer }}"}}),
     "a pin by port": document([START, node("i", "FLOW.IF", condition="true")], [wire("start", "i")], pin_data={"i": {"ports": {"false": 1}}}),
@@ -220,6 +222,10 @@ PUBLISH: dict[str, tuple[Any, str, str]] = {
     "static values that are a list": (with_mapping(type="DIRECT", static_values=[1]), "/connections/0/mapping/static_values", "invalid_mapping"),
     "no schedule": (document([node("c", "TRIGGER.CRON", cron_expression="daily")]), "/nodes/0/parameters/cron_expression", "invalid_cron"),
     "a webhook without its secret": (document([node("h", "TRIGGER.WEBHOOK")]), "/nodes/0/credentials/webhook", "credential_missing"),
+    "a signature without its secret": (document([node("h", "TRIGGER.WEBHOOK", authentication="signature")]), "/nodes/0/credentials/webhook", "credential_missing"),
+    "a path that is the engine's": (document([node("h", "TRIGGER.WEBHOOK", authentication="none", path="interactions-1")]), "/nodes/0/parameters/path", "invalid_parameter"),
+    "a path twice": (document([node("h", "TRIGGER.WEBHOOK", authentication="none", path="a"), node("i", "TRIGGER.WEBHOOK", authentication="none", webhook_path="/a")]), "/nodes/1/parameters/webhook_path", "invalid_parameter"),
+    "a name that a webhook's filter does not see": (document([node("h", "TRIGGER.WEBHOOK", authentication="none", filter="input.a")]), "/nodes/0/parameters/filter", "invalid_expression"),
     "a credential that is not there": (with_request() | {"nodes": [START, node("n", "ACTION.HTTP_REQUEST", url="x") | {"credentials": {"http": "gone"}}]}, "/nodes/1/credentials/http", "unknown_credential"),
     "a slot that is not there": (chain(noop("n", credentials={"http": "shop"})), "/nodes/1/credentials/http", "unknown_credential"),
     "a cycle": (document([START, noop("a"), noop("b")], [wire("start", "a"), wire("a", "b"), wire("b", "a")]), "/nodes/1", "cycle"),

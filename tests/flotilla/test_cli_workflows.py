@@ -107,6 +107,23 @@ class TestApply:
         assert client_commands("apply", file).code == Exit.DONE
         assert workflows.kept["id0"]["tags"] == []
 
+    def test_a_path_that_was_made_up_for_a_webhook_stays(
+        self, client_commands: CommandLine, workflows: Workflows, file: Path
+    ) -> None:
+        hook = {"id": "hook", "type": "TRIGGER.WEBHOOK", "parameters": {"methods": ["PUT"]}}
+        made = {**hook, "parameters": {**hook["parameters"], "path": "9f2c"}}  # type: ignore[dict-item]
+        workflows.add(nodes=[made])
+        file.write_text(json.dumps({**DOCUMENT, "nodes": [hook]}))
+
+        again = client_commands("apply", file, "-o", "json")
+        hook["parameters"] = {}
+        file.write_text(json.dumps({**DOCUMENT, "nodes": [hook]}))
+        updated = client_commands("apply", file, "-o", "json")
+
+        actions = [json.loads(each.out)["action"] for each in (again, updated)]
+        assert actions == ["unchanged", "updated"]
+        assert workflows.kept["id0"]["nodes"] == [{**hook, "parameters": {"path": "9f2c"}}]
+
     def test_a_dry_run_does_nothing(
         self, client_commands: CommandLine, workflows: Workflows, file: Path
     ) -> None:

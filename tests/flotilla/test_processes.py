@@ -6,6 +6,7 @@ import pytest
 
 from contracts.expressions.budget import Limits as ExpressionLimits
 from contracts.limits import DocumentLimits
+from contracts.payloads import PayloadLimits
 from flotilla import processes
 from flotilla.installation import DEV_USER_ID
 from flotilla.settings import Limits, Settings, SettingsError
@@ -25,6 +26,8 @@ SETTINGS = Settings(
         json_depth=3,
         streams=4,
         value_bytes=5,
+        inline_bytes=17,
+        message_bytes=18,
         nodes=6,
         connections=7,
         tries=8,
@@ -39,6 +42,8 @@ SETTINGS = Settings(
     ),
 )
 EXPRESSIONS = ExpressionLimits(source_chars=13, steps=14, produced_bytes=15)
+
+PAYLOADS = PayloadLimits(inline=17, message=18, value=5)
 
 
 def test_the_gateway_is_told() -> None:
@@ -61,7 +66,7 @@ def test_the_gateway_is_told() -> None:
         loop_depth=11,
         max_parallel=12,
     )
-    assert limits.expressions == EXPRESSIONS
+    assert (limits.expressions, limits.payloads) == (EXPRESSIONS, PAYLOADS)
 
 
 def test_the_scheduler_is_told() -> None:
@@ -72,14 +77,14 @@ def test_the_scheduler_is_told() -> None:
         "nats://h",
         "/a.creds",
     )
-    assert told.drain_seconds == 7
+    assert (told.drain_seconds, told.payloads) == (7, PAYLOADS)
 
 
 def test_a_worker_is_told() -> None:
     told = processes.worker_settings(SETTINGS)
 
     assert (told.node_types, told.concurrency, told.allowed_private_hosts) == (("FLOW",), 3, ("h",))
-    assert (told.value_bytes, told.nats_creds) == (5, "/a.creds")
+    assert (told.payloads, told.nats_creds) == (PAYLOADS, "/a.creds")
     assert (told.limits, told.log_bytes) == (EXPRESSIONS, 16)
 
 

@@ -48,7 +48,7 @@ def test_without_a_dev_token_nobody_gets_in() -> None:
         Guard(GatewaySettings()).identify("/v1/me", b"Bearer ")
 
 
-@pytest.mark.parametrize("path", sorted(PUBLIC_PATHS))
+@pytest.mark.parametrize("path", [*sorted(PUBLIC_PATHS), "/v1/webhooks/orders"])
 def test_public_paths_need_no_token_and_give_no_scope(path: str) -> None:
     identity = guard().identify(path, None)
 
@@ -60,7 +60,21 @@ def test_public_paths_need_no_token_and_give_no_scope(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/health/", "//health", "/Health", "/health/live/x", "/v1/../health", "/metrics\0", "/docs/"],
+    [
+        "/health/",
+        "//health",
+        "/Health",
+        "/health/live/x",
+        "/v1/../health",
+        "/metrics\0",
+        "/docs/",
+        "/v1/webhooks",
+        "/v1/webhooks/",
+        "/v1/webhooks/a/b",
+        "/V1/webhooks/a",
+        "/v1/webhooks/../workflows",
+        "x/v1/webhooks/a",
+    ],
 )
 def test_what_only_looks_like_a_public_path_is_none(path: str) -> None:
     with pytest.raises(Refused):

@@ -10,10 +10,13 @@ from contracts.failures import Failure, FailureKind
 from contracts.inputs import Arrival
 from contracts.specs import Catalogue
 from contracts.validation import examine
-from nodes import flow, triggers
+from nodes import triggers
 from nodes.answers import Failed
 from nodes.catalogue import builtin_specs
 from nodes.context import Context, Outputs
+from nodes.flow.branching import if_, switch
+from nodes.flow.merging import merge
+from nodes.flow.plain import noop
 from nodes.parameters import InvalidParameter
 from nodes.registry import Handler
 from tests.support.documents import chain, node
@@ -31,12 +34,12 @@ async def ports(handler: Handler, at: Context, **parameters: Any) -> dict[str, A
 async def test_if_sends_its_input_on_by_the_condition(total: int, port: str) -> None:
     at = context({"total": total})
 
-    assert await ports(flow.if_, at, condition="input.total > 3") == {port: {"total": total}}
+    assert await ports(if_, at, condition="input.total > 3") == {port: {"total": total}}
 
 
 async def test_if_takes_true_and_false_alone() -> None:
     with pytest.raises(ExpressionError, match="true or false"):
-        await ports(flow.if_, context(1), condition="input")
+        await ports(if_, context(1), condition="input")
 
 
 MAP = {"5": "five", "true": "yes", "a": "letter"}
@@ -66,7 +69,7 @@ LIST: list[dict[str, Any]] = [
 async def test_switch_takes_the_first_case_that_fits(cases: Any, x: Any, port: str) -> None:
     at = context({"x": x})
 
-    found = await ports(flow.switch, at, value="input.x", cases=cases, default="other")
+    found = await ports(switch, at, value="input.x", cases=cases, default="other")
 
     assert found == {port: {"x": x}}
 
@@ -74,13 +77,13 @@ async def test_switch_takes_the_first_case_that_fits(cases: Any, x: Any, port: s
 async def test_switch_by_conditions_needs_no_value() -> None:
     cases = [{"when": "input > 1", "port": "many"}]
 
-    assert await ports(flow.switch, context(2), cases=cases) == {"many": 2}
-    assert await ports(flow.switch, context(1), cases=cases) == {"default": 1}
+    assert await ports(switch, context(2), cases=cases) == {"many": 2}
+    assert await ports(switch, context(1), cases=cases) == {"default": 1}
 
 
 @pytest.mark.parametrize("cases", [{"a": "b"}, [{"equals": 1, "port": "one"}]])
 async def test_switch_by_value_needs_one(cases: Any) -> None:
-    answer = await flow.switch(context(1), flow.switch.reader.read({"cases": cases}))
+    answer = await switch(context(1), switch.reader.read({"cases": cases}))
 
     assert isinstance(answer, Failure)
     assert (answer.code, answer.details) == ("invalid_parameter", {"parameter": "value"})
@@ -99,13 +102,13 @@ async def test_switch_by_value_needs_one(cases: Any) -> None:
 )
 def test_switch_refuses_cases_that_say_nothing(cases: Any) -> None:
     with pytest.raises(InvalidParameter) as caught:
-        flow.switch.reader.read({"value": "1", "cases": cases})
+        switch.reader.read({"value": "1", "cases": cases})
 
     assert caught.value.parameter == "cases"
 
 
 def test_the_ports_of_switch_follow_from_its_cases() -> None:
-    spec = flow.switch.spec
+    spec = switch.spec
 
     assert spec.output_ports({"cases": {"a": "x", "b": "y"}}) == ("x", "y", "default", "error")
     assert spec.output_ports({"cases": LIST[:2], "default": "z"}) == (
@@ -117,9 +120,9 @@ def test_the_ports_of_switch_follow_from_its_cases() -> None:
 
 
 async def test_noop_hands_on_its_input_or_data() -> None:
-    assert await ports(flow.noop, context({"a": 1})) == {"main": {"a": 1}}
-    assert await ports(flow.noop, context({"a": 1}), data=None) == {"main": None}
-    assert await ports(flow.noop, context({"a": 1}), data='{"b": 2}') == {"main": {"b": 2}}
+    assert await ports(noop, context({"a": 1})) == {"main": {"a": 1}}
+    assert await ports(noop, context({"a": 1}), data=None) == {"main": None}
+    assert await ports(noop, context({"a": 1}), data='{"b": 2}') == {"main": {"b": 2}}
 
 
 async def test_triggers_hand_on_their_data() -> None:
@@ -216,7 +219,7 @@ B = [{"id": 2, "b": "p"}, {"id": 3, "b": "q"}, {"id": 3, "b": "r"}, {"id": 4, "b
 async def test_merge_joins_its_streams(
     parameters: dict[str, Any], streams: tuple[Any, ...], data: Any
 ) -> None:
-    found = await ports(flow.merge, arrived(*streams), **parameters)
+    found = await ports(merge, arrived(*streams), **parameters)
 
     assert found["main"]["data"] == data
     assert found["main"]["count"] == len(data)
@@ -232,7 +235,7 @@ async def test_merge_takes_streams_by_port_then_in_document_order() -> None:
         Arrival("second", "main", 1.5),
     )
 
-    found = (await ports(flow.merge, at))["main"]
+    found = (await ports(merge, at))["main"]
 
     assert found["data"] == [0, 1, 1.5, 2, 10, 9]
     assert [(each.node_id, each.port, each.count) for each in found["sources"]] == [
@@ -257,7 +260,7 @@ async def test_merge_refuses_what_it_cannot_join(
     parameters: dict[str, Any], streams: tuple[Any, ...], code: str
 ) -> None:
     with pytest.raises(Failed) as caught:
-        await ports(flow.merge, arrived(*streams), **parameters)
+        await ports(merge, arrived(*streams), **parameters)
 
     assert (caught.value.failure.kind, caught.value.failure.code) == (
         FailureKind.INVALID_INPUT,
@@ -269,21 +272,38 @@ async def test_a_join_that_multiplies_is_stopped() -> None:
     same = [{"id": 1}] * 600
 
     with pytest.raises(Failed) as caught:
-        await ports(flow.merge, arrived(same, same), strategy="join", key="item.id")
+        await ports(merge, arrived(same, same), strategy="join", key="item.id")
 
     assert caught.value.failure.kind is FailureKind.PAYLOAD_TOO_LARGE
 
 
+def test_how_long_merge_waits_is_stored_as_the_engine_reads_it() -> None:
+    sent = node(
+        "merge", "FLOW.MERGE", wait_for_all=False, timeout_seconds="30", on_timeout="proceed"
+    )
+
+    reading = examine(chain(sent), Catalogue(builtin_specs()))
+
+    assert reading.problems == ()
+    assert reading.document is not None
+    assert reading.document.nodes[1].parameters == {
+        "wait_for": "first",
+        "max_wait": 30,
+        "on_timeout": "PROCEED",
+    }
+
+
 @pytest.mark.parametrize(
-    "name", ["wait_for", "wait_for_all", "max_wait", "timeout_seconds", "on_timeout"]
+    ("name", "value"),
+    [("wait_for", "{{ 'first' }}"), ("max_wait", 0), ("max_wait", "{{ 5 }}"), ("on_timeout", "x")],
 )
-def test_merge_takes_no_parameter_about_waiting(name: str) -> None:
-    document = chain(node("merge", "FLOW.MERGE", **{name: 1}))
+def test_how_long_merge_waits_is_a_constant(name: str, value: Any) -> None:
+    document = chain(node("merge", "FLOW.MERGE", **{name: value}))
 
     problems = examine(document, Catalogue(builtin_specs())).problems
 
     assert [(each.pointer, each.code) for each in problems] == [
-        (f"/nodes/1/parameters/{name}", "unknown_parameter")
+        (f"/nodes/1/parameters/{name}", "invalid_parameter")
     ]
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, assert_never
 
 import httpx
 import msgspec
@@ -19,16 +19,30 @@ from contracts.history import (
     EventData,
     EventMessage,
     ExecutionCanceled,
+    ExecutionPaused,
+    ExecutionResumed,
     ExecutionStarted,
     ExecutionSucceeded,
     NodeRunRef,
     NodeSucceeded,
+    SignalReceived,
     encode_data,
 )
-from contracts.messages import CancelExecution, CommandAnswer, StartExecution
+from contracts.messages import (
+    CancelExecution,
+    CommandAnswer,
+    EndChild,
+    EndWait,
+    PauseExecution,
+    SendSignal,
+    StartExecution,
+    UnpauseExecution,
+)
+from contracts.schedules import Calendar
 from contracts.statuses import ExecutionStatus
 from db.advances import Advance, AdvanceSession
 from db.store import Store
+from flotilla.cron import read_cron
 from gateway.app import GatewayApp
 from gateway.server import serve
 from gateway.settings import GatewaySettings
@@ -36,6 +50,8 @@ from gateway.settings import GatewaySettings
 TOKEN = "dev-token-of-these-tests"
 USER = "019a0000-0000-7000-8000-0000000000aa"
 STRANGER = "019a0000-0000-7000-8000-0000000000bb"
+
+CALENDAR = Calendar(read_cron)
 
 HELLO: dict[str, Any] = {
     "name": "Hello",
@@ -45,6 +61,9 @@ HELLO: dict[str, Any] = {
     ],
     "connections": [{"from": "start", "to": "hello"}],
 }
+
+Wish = PauseExecution | UnpauseExecution | SendSignal | EndWait
+"""What the gateway may ask of a scheduler, besides starting and canceling."""
 
 _STATUS_AFTER = {
     "execution_succeeded": ExecutionStatus.SUCCESS,
@@ -134,6 +153,8 @@ class SchedulerStandIn:
         self.cancels: asyncio.Queue[CancelExecution] = asyncio.Queue()
         self.on_start: Callable[[StartExecution], Awaitable[None]] | None = None
         self.on_cancel: Callable[[CancelExecution], Awaitable[None]] = self.cancel
+        self.wishes: asyncio.Queue[Wish] = asyncio.Queue()
+        self.on_wish: Callable[[Wish], Awaitable[None]] = self.obey
 
     async def __aenter__(self) -> Self:
         self._session = await AdvanceSession.open(self._store)
@@ -154,8 +175,64 @@ class SchedulerStandIn:
             if self.on_start is not None:
                 await self.on_start(command)
             return
-        self.cancels.put_nowait(command)
-        await self.on_cancel(command)
+        if isinstance(command, CancelExecution):
+            self.cancels.put_nowait(command)
+            await self.on_cancel(command)
+        elif not isinstance(command, EndChild):
+            self.wishes.put_nowait(command)
+            await self.on_wish(command)
+
+    async def obey(self, wish: Wish) -> None:
+        """Commit what a command asks for, about the one wait there is, and say so."""
+        at = datetime.now(UTC)
+        match wish:
+            case PauseExecution():
+                await self.record(wish.execution_id, ExecutionPaused(wish.by, wish.reason))
+            case UnpauseExecution():
+                await self.record(wish.execution_id, ExecutionResumed(wish.by, wish.reason))
+            case SendSignal():
+                signal = SignalReceived(
+                    signal_id=wish.signal_id, name=wish.name, data=wish.data, by=wish.by
+                )
+                await self.record(wish.execution_id, signal)
+            case EndWait():
+                await self._end_wait(wish, at)
+            case _:
+                assert_never(wish)
+        await self.answer(wish)
+
+    async def _end_wait(self, wish: EndWait, at: datetime) -> None:
+        signal = SignalReceived(
+            signal_id=wish.signal_id,
+            interaction_id=wish.interaction_id,
+            name=wish.signal,
+            data=wish.data,
+            port=wish.port,
+            by=wish.by,
+        )
+        assert self._session is not None
+        question = await self._store.fetch_row(
+            "update interactions set status = 'ANSWERED', closed_at = $2 where id = $1 returning node_id",
+            wish.interaction_id,
+            at,
+        )
+        node_id = wish.node_id if question is None else question["node_id"]
+        assert node_id is not None
+        await self.record(wish.execution_id, (node_id, signal))
+
+    async def answer(self, wish: Wish, code: str | None = None, detail: str | None = None) -> None:
+        """Answer a command."""
+        said = CommandAnswer(wish.execution_id, ExecutionStatus.RUNNING, code=code, detail=detail)
+        if wish.reply_to:
+            await self._bus.publish(wish.reply_to, messages.encode(said))
+
+    def refuse(self, code: str, detail: str | None = None) -> None:
+        """Refuse every further command with a code."""
+
+        async def refusing(wish: Wish) -> None:
+            await self.answer(wish, code, detail)
+
+        self.on_wish = refusing
 
     async def cancel(self, command: CancelExecution) -> None:
         """End an execution, and answer whoever asked for it."""
@@ -214,6 +291,7 @@ class SchedulerStandIn:
                     started_at=now if row["version"] == 1 else None,
                     finished_at=now if status.is_terminal else None,
                     events=[_row(each) for each in events],
+                    paused=any(each.kind == "execution_paused" for each in events),
                 )
             ]
         )

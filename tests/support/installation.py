@@ -12,7 +12,7 @@ import msgspec
 from bus.client import Bus, CoreMessage
 from bus.publisher import Publisher
 from contracts import subjects
-from contracts.history import By, ExecutionCreated
+from contracts.history import By, ExecutionCreated, Slot
 from contracts.ids import uuid7
 from contracts.messages import CancelExecution, encode, start_of
 from contracts.model import Document
@@ -86,10 +86,16 @@ class Installation:
         return workflow_id, version.id
 
     async def start(
-        self, ids: tuple[str, str], count: int = 1, *, value: Any = None, say: bool = True
+        self,
+        ids: tuple[str, str],
+        count: int = 1,
+        *,
+        value: Any = None,
+        say: bool = True,
+        slot: tuple[int, str] | None = None,
     ) -> list[str]:
         """Create executions; unless `say` is off, tell the scheduler, as the gateway does."""
-        new = [self._new(ids, value) for _ in range(count)]
+        new = [self._new(ids, value, slot) for _ in range(count)]
         await executions.create(self.store, new)
         if say:
             for each in new:
@@ -97,7 +103,7 @@ class Installation:
                 await self.publisher.store(subjects.command("start", each.id), start)
         return [each.id for each in new]
 
-    def _new(self, ids: tuple[str, str], value: Any) -> NewExecution:
+    def _new(self, ids: tuple[str, str], value: Any, slot: tuple[int, str] | None) -> NewExecution:
         workflow_id, version_id = ids
         return NewExecution(
             id=new_id(),
@@ -111,6 +117,7 @@ class Installation:
                 user_id=self.user_id,
                 mode=Mode.MANUAL,
                 input=msgspec.Raw(encode(value)),
+                slot=Slot(slot[0], "", slot[1]) if slot else None,
             ),
             at=datetime.now(UTC),
         )

@@ -84,6 +84,15 @@ HOOK: Final = NodeSpec(
             aliases=("authentication_required",),
             value_aliases={"false": "NONE", "true": "HEADER_TOKEN"},
         ),
+        Parameter(name="header", kind="literal", schema=_TEXT, default="X-Webhook-Token"),
+        choice("response_mode", "IMMEDIATELY", "WAIT", default="IMMEDIATELY"),
+        Parameter(
+            name="response_timeout",
+            kind="literal",
+            schema={"type": "number", "minimum": 0, "maximum": 60},
+            default=30.0,
+        ),
+        expression("filter", scope=("message",)),
     ),
     ignored_parameters=("response_format",),
     credentials=(CredentialSlot("webhook"),),
@@ -141,6 +150,16 @@ MERGE: Final = NodeSpec(
         ),
         expression("key", scope=("item",), aliases=("join_key", "merge_key")),
         expression("rule", scope=("inputs", "ports")),
+        choice(
+            "wait_for", "all", "first",
+            kind="literal",
+            default="all",
+            aliases=("wait_for_all",),
+            value_aliases={"true": "all", "false": "first"},
+        ),
+        Parameter(
+            name="max_wait", kind="literal", schema={"type": "number"}, aliases=("timeout_seconds",)
+        ),
     ),
     inputs=ports("main", *(f"input{n}" for n in range(1, 17)), "additional"),
 )  # fmt: skip

@@ -10,6 +10,7 @@ import msgspec
 
 from contracts.expressions.budget import DEFAULT_LIMITS
 from contracts.inputs import Arrival, Scope, merge
+from contracts.limits import NodeLimits
 from contracts.messages import Delivered, Task, TaskExecution, TaskNode, Upstream, encode
 from contracts.statuses import Mode
 from nodes.attempt_log import LOG_BYTES
@@ -71,10 +72,20 @@ def _unused_client() -> HttpClient:
 
 
 def services(
-    http: HttpClient | None = None, clock: Clock | None = None, log_bytes: int = LOG_BYTES
+    http: HttpClient | None = None,
+    clock: Clock | None = None,
+    log_bytes: int = LOG_BYTES,
+    limits: NodeLimits | None = None,
 ) -> Services:
     """Return what the attempts of a worker share."""
-    return Services(http or _unused_client(), DEFAULT_LIMITS, Re2(), clock or Clock(), log_bytes)
+    return Services(
+        http or _unused_client(),
+        DEFAULT_LIMITS,
+        Re2(),
+        clock or Clock(),
+        log_bytes,
+        limits or NodeLimits(),
+    )
 
 
 def context(
@@ -85,13 +96,25 @@ def context(
     traceparent: str | None = None,
     progress: list[tuple[str, float | None]] | None = None,
     log_bytes: int = LOG_BYTES,
+    kept: dict[str, Any] | None = None,
+    limits: NodeLimits | None = None,
+    **fields: Any,
 ) -> Context:
-    """Return the context of an attempt whose input is `value`, or what these arrivals make."""
+    """Return the context of an attempt whose input is `value`, or what these arrivals make.
+
+    `kept` takes its checkpoints; `fields` are further ones of its task.
+    """
     node, execution = node or task_node(), task_execution()
-    body = task(node, execution, trigger=value)
+    body = task(node, execution, trigger=value, **fields)
+    checkpoints: dict[str, Any] = {} if kept is None else kept
+
+    async def save(key: str, value: Any) -> msgspec.Raw:
+        checkpoints[key] = value
+        return raw(value)
+
     told: list[tuple[str, float | None]] = [] if progress is None else progress
     return Context(
-        services(http, log_bytes=log_bytes),
+        services(http, log_bytes=log_bytes, limits=limits),
         node,
         execution,
         body,
@@ -100,5 +123,6 @@ def context(
         value=merge(arrived) if arrived else value,
         started_at=NOW,
         progress=lambda message, percent: told.append((message, percent)),
+        save=save,
         traceparent=traceparent,
     )

@@ -16,7 +16,8 @@ from contracts.messages import Result, Task, TaskNode, encode
 from contracts.model import Delivery
 from nodes.answers import Failed
 from nodes.context import Context, Outputs
-from nodes.flow import if_, noop, switch
+from nodes.flow.branching import if_, switch
+from nodes.flow.plain import noop
 from nodes.registry import Handler, node
 from tests.support.tasks import EXECUTION_ID, context, delivered, services, task, task_node
 from workers.attempt import (
@@ -68,7 +69,12 @@ def attempts(*handlers: Handler, value_bytes: int = 10_000, **options: Any) -> A
 async def result_of(body: Task, *handlers: Handler, **options: Any) -> Result:
     """Return the result of an attempt, all steps in order."""
     runner = attempts(*handlers, **options)
-    return await runner.run(runner.read(encode(body)), lambda message, percent: None)
+    return await runner.run(runner.read(encode(body)), lambda message, percent: None, keep_nothing)
+
+
+async def keep_nothing(key: str, value: msgspec.Raw) -> Failure | None:
+    """Stand in for an engine that keeps every checkpoint."""
+    return None
 
 
 async def test_an_attempt_ends_in_a_result_with_its_identity() -> None:
@@ -290,7 +296,7 @@ SETUP = Setup(task_node(), noop, None, (), frozenset({"main", "other"}))
 
 
 def test_outputs_become_bytes_per_port() -> None:
-    ports, failure = checked(SETUP, Outputs(main={"a": 1}, other=None), 100)
+    ports, failure, *_ = checked(SETUP, Outputs(main={"a": 1}, other=None), 100)
 
     assert failure is None
     assert ports is not None
@@ -311,7 +317,7 @@ def test_outputs_become_bytes_per_port() -> None:
     ],
 )
 def test_an_answer_that_is_none_is_an_invalid_output(answer: Any, told: str) -> None:
-    ports, failure = checked(SETUP, answer, 100)
+    ports, failure, *_ = checked(SETUP, answer, 100)
 
     assert ports is None
     assert failure is not None
@@ -320,13 +326,34 @@ def test_an_answer_that_is_none_is_an_invalid_output(answer: Any, told: str) -> 
 
 
 def test_outputs_past_their_limit_name_node_and_port() -> None:
-    ports, failure = checked(SETUP, Outputs(main="x" * 50, other="y" * 60), 100)
+    ports, failure, *_ = checked(SETUP, Outputs(main="x" * 50, other="y" * 60), 100)
 
     assert ports is None
     assert failure is not None
     assert (failure.kind, failure.code) == (FailureKind.PAYLOAD_TOO_LARGE, "output_too_large")
-    assert failure.details == {"node_id": "n1", "port": "other", "size": 62, "limit": 100}
+    assert failure.details == {"node_id": "n1", "place": "other", "size": 62, "limit": 100}
     assert not failure.retryable
+
+
+@pytest.mark.parametrize(
+    ("value", "is_refused"),
+    [
+        pytest.param({"a": [{"$payload": {"id": "sha256:0", "size": 1}}]}, True, id="alone"),
+        pytest.param({"$payload": 1, "b": 2}, False, id="with another key"),
+        pytest.param('{"$payload":1}', False, id="a text"),
+    ],
+)
+def test_the_lone_key_of_references_is_refused(value: Any, *, is_refused: bool) -> None:
+    setup = Setup(task_node(), output_ports=frozenset({"main"}))
+
+    ending = checked(setup, Outputs(main=value), 1_000)
+
+    assert (ending.ports is None) is is_refused
+    if is_refused:
+        failure = ending.failure
+        assert failure is not None
+        assert (failure.kind, failure.code) == (FailureKind.INVALID_INPUT, "reserved_key")
+        assert failure.details == {"node_id": "n1", "place": "main"}
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ async def bus(engine_nats: str) -> AsyncIterator[Bus]:
 @pytest.fixture
 async def app(store: Store, bus: Bus) -> GatewayApp:
     """The application, not served yet."""
-    return create_app(gateways.settings(), store, bus, Re2())
+    return create_app(gateways.settings(), store, bus, Re2(), gateways.CALENDAR)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import UNSET
 
 import db.executions
 from contracts.history import ExecutionCreated, ExecutionStarted, decode_data
@@ -204,7 +205,7 @@ async def test_a_trigger_can_be_named(api: httpx.AsyncClient) -> None:
     assert named.json()["trigger"] == {"node_id": "two", "type": "TRIGGER.EVENT"}
 
 
-async def test_a_large_input_is_stored_and_the_scheduler_told_without_it(
+async def test_a_large_input_is_stored_and_the_scheduler_told_of_a_reference(
     api: httpx.AsyncClient, scheduler: SchedulerStandIn
 ) -> None:
     workflow = await make_workflow(api)
@@ -215,9 +216,10 @@ async def test_a_large_input_is_stored_and_the_scheduler_told_without_it(
     assert accepted.status_code == 202
     start = await asyncio.wait_for(scheduler.starts.get(), 5)
     assert start.execution_id == accepted.json()["id"]
-    assert not start.created
-    assert start.created_at is None
-    assert (await api.get(accepted.headers["location"])).json()["input"] == text
+    assert start.created is not UNSET
+    told = json.loads(bytes(start.created))["input"]
+    assert told["$payload"]["size"] == len(text) + 2
+    assert (await api.get(accepted.headers["location"])).json()["input"] == told
 
 
 async def test_many_starts_at_once_are_all_committed_once(

@@ -203,7 +203,7 @@ async def test_an_end_that_comes_before_the_cancel_wins(
 async def test_without_the_schedulers_word_there_is_no_answer(
     store: Store, bus: Any, scheduler: SchedulerStandIn
 ) -> None:
-    app = create_app(gateways.settings(command_seconds=0.3), store, bus, Re2())
+    app = create_app(gateways.settings(command_seconds=0.3), store, bus, Re2(), gateways.CALENDAR)
     scheduler.on_cancel = ignore
     async with (
         gateways.served(app, asyncio.Event()) as address,

@@ -219,7 +219,7 @@ async def test_readers_are_counted_and_forgotten(
 
 async def test_streams_have_a_limit_per_user(store: Store, bus: Bus) -> None:
     limits = GatewayLimits(streams_per_user=1)
-    app = create_app(gateways.settings(limits=limits), store, bus, Re2())
+    app = create_app(gateways.settings(limits=limits), store, bus, Re2(), gateways.CALENDAR)
     async with (
         gateways.served(app, asyncio.Event()) as address,
         gateways.client(address) as api,

@@ -391,7 +391,7 @@ async def test_the_limits_of_the_settings_hold_for_documents(store: Store, bus: 
     limits = GatewayLimits(
         documents=DocumentLimits(nodes=2, tries=4), expressions=Limits(source_chars=8)
     )
-    app = create_app(gateways.settings(limits=limits), store, bus, Re2())
+    app = create_app(gateways.settings(limits=limits), store, bus, Re2(), gateways.CALENDAR)
     start, hello = HELLO["nodes"]
     many = {**HELLO, "nodes": [start, hello, {"id": "more", "type": "FLOW.NOOP"}]}
     stubborn = {**HELLO, "nodes": [start, {**hello, "retry_policy": {"max_tries": 5}}]}

@@ -1,5 +1,6 @@
 """The loop by itself: entries are handed to it one batch at a time, on a real store and a real bus."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
@@ -12,10 +13,12 @@ from bus.tasks import queue_lengths
 from bus.wire import Sendable
 from contracts.history import By
 from contracts.messages import Result
+from contracts.payloads import PayloadLimits
 from db.advances import Advance, AdvanceSession
 from db.clock import DatabaseClock
 from db.errors import CommitInDoubt
 from nodes.regex import Re2
+from scheduler.admission import Admission
 from scheduler.assembling import Assembling
 from scheduler.core.decision import Admitted, CancelAsked, Reported
 from scheduler.entries import Entry
@@ -25,6 +28,7 @@ from scheduler.loop import Loop
 from scheduler.slots import Slots
 from scheduler.targets import Targets
 from scheduler.tokens import Tokens
+from scheduler.values import LargeValues
 from tests.support.engine import document, node, raw, wire
 from tests.support.installation import Installation
 
@@ -91,6 +95,7 @@ async def make_loop(installation: Installation) -> MakeLoop:
         opened = await session.open(store)
         clock = await DatabaseClock.measured(store)
         intake, plans = Intake(), Plans(store)
+        values = LargeValues(store, PayloadLimits(), lambda: installation.bus.max_payload)
         loop = Loop(
             intake=intake,
             executions=Executions(store, plans, limit=limit),
@@ -100,9 +105,11 @@ async def make_loop(installation: Installation) -> MakeLoop:
             tokens=Tokens(bytes(32)),
             now=clock.now,
             max_payload=lambda: installation.bus.max_payload,
-            assembling=Assembling(Re2()),
+            values=values,
+            assembling=Assembling(Re2(), values),
             targets=Targets(store, plans, Re2()),
             slots=Slots(store, intake),
+            admission=Admission(slots=lambda _: 0, now=time.monotonic),
             bury=bury,
             purge=lambda _namespace, _execution_id: None,
             stream_missing=lambda: None,

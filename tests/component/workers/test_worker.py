@@ -25,7 +25,6 @@ from contracts.messages import (
     decode_live,
     encode,
 )
-from contracts.model import Delivery
 from contracts.subjects import TaskAddress
 from flotilla.embedded.nats import NatsServer
 from nodes.context import Context, Outputs
@@ -367,23 +366,6 @@ async def test_a_handler_that_ignores_its_deadline_is_reported_without_it(
     assert rig.reports.empty()
 
 
-async def test_a_redelivered_at_most_once_task_is_not_run_again(
-    server: NatsServer, rig: Rig
-) -> None:
-    gate, other = Gate(), Gate()
-
-    async with working(server.url, gate.handler(), drain_seconds=0.01):
-        await rig.send("n1", delivery=Delivery.AT_MOST_ONCE)
-        await rig.next(gate.started)
-    async with working(server.url, other.handler()):
-        result = await rig.report()
-
-    assert isinstance(result, Result)
-    assert result.failure is not None
-    assert result.failure.kind is FailureKind.WORKER_LOST
-    assert other.started.empty()
-
-
 async def test_specs_are_announced_until_a_scheduler_has_stored_them(
     server: NatsServer, rig: Rig
 ) -> None:
@@ -423,7 +405,7 @@ async def test_the_worker_gives_signs_of_life(server: NatsServer, rig: Rig) -> N
 
 
 async def test_a_task_delivered_twice_to_one_worker_runs_once(server: NatsServer, rig: Rig) -> None:
-    await _shorten_ack_wait(rig, timedelta(milliseconds=300))
+    await shorten_ack_wait(rig, timedelta(milliseconds=300))
     gate = Gate()
 
     async with working(server.url, gate.handler()):
@@ -438,7 +420,7 @@ async def test_a_task_delivered_twice_to_one_worker_runs_once(server: NatsServer
     assert rig.reports.empty()
 
 
-async def _shorten_ack_wait(rig: Rig, ack_wait: timedelta) -> None:
+async def shorten_ack_wait(rig: Rig, ack_wait: timedelta) -> None:
     """Let the consumer's leases lapse before the worker renews them."""
     name = subjects.task_consumer(GATED)
     declared = provision.task_consumer(GATED)

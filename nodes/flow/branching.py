@@ -1,4 +1,4 @@
-"""FLOW nodes that decide and join: IF, SWITCH, MERGE, NOOP. Pure functions of parameters and input."""
+"""FLOW.IF and FLOW.SWITCH: which way the input goes on."""
 
 from typing import Annotated, Any
 
@@ -6,18 +6,10 @@ import msgspec
 
 from contracts.expressions.budget import Budget
 from contracts.expressions.operators import equal
-from contracts.specs import Port
+from nodes.bounds import PORT_PATTERN, TIMEOUT_SECONDS, PortName
 from nodes.context import Context, Failure, FailureKind, Outputs
-from nodes.merging import Merge, Stream, merged
-from nodes.parameters import Json, parameter
+from nodes.parameters import parameter
 from nodes.registry import node
-
-TIMEOUT_SECONDS = 30
-
-PORT_PATTERN = "^[a-z][a-z0-9_]*$"
-MERGE_INPUTS = ("main", *(f"input{number}" for number in range(1, 17)), "additional")
-
-PortName = Annotated[str, msgspec.Meta(pattern=PORT_PATTERN)]
 
 
 class If(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,14 +79,6 @@ class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "default"
 
 
-class Noop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Parameters of FLOW.NOOP."""
-
-    data: Annotated[
-        Any | msgspec.UnsetType, parameter(is_json=True, description="Default: the input")
-    ] = msgspec.UNSET
-
-
 @node(
     "FLOW.IF",
     title="If",
@@ -148,22 +132,4 @@ def _fits(context: Context, case: Case, value: Any) -> bool:
     return equal(Budget(), value, wanted)
 
 
-@node(
-    "FLOW.MERGE",
-    title="Merge",
-    inputs=tuple(Port(name) for name in MERGE_INPUTS),
-    outputs={"main": {"data": Json, "count": int, "sources": list[Stream]}},
-    timeout=TIMEOUT_SECONDS,
-)
-async def merge(context: Context, parameters: Merge) -> Outputs | Failure:
-    """Join what arrives on several connections into one value."""
-    return await merged(context, parameters)
-
-
-@node("FLOW.NOOP", title="No operation", timeout=TIMEOUT_SECONDS, is_brief=True)
-def noop(context: Context, parameters: Noop) -> Outputs:
-    """Hand on the input, or what `data` says."""
-    return Outputs(main=context.input if parameters.data is msgspec.UNSET else parameters.data)
-
-
-HANDLERS = (if_, switch, merge, noop)
+HANDLERS = (if_, switch)

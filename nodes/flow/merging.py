@@ -1,4 +1,4 @@
-"""The strategies of MERGE: from the streams that arrived to one value.
+"""FLOW.MERGE: from the streams that arrived to one value.
 
 A stream is one delivery. Streams go by port (`main`, `input1`, …, `additional`), then in document
 order.
@@ -9,11 +9,16 @@ from typing import Annotated, Any, Literal, assert_never
 
 import msgspec
 
+from contracts.specs import Port
 from nodes.answers import invalid_parameter
+from nodes.bounds import LONGEST_WAIT_SECONDS, TIMEOUT_SECONDS
 from nodes.context import Arrival, Context, Failed, Failure, FailureKind, Outputs
 from nodes.joins import Row, as_row, joined
 from nodes.lists import find_list, identity, paced
-from nodes.parameters import parameter
+from nodes.parameters import Json, parameter
+from nodes.registry import node
+
+INPUTS = ("main", *(f"input{number}" for number in range(1, 17)), "additional")
 
 
 class Merge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +36,28 @@ class Merge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["inner", "left", "outer"], parameter(description="What a join keeps")
     ] = "inner"
     rule: Annotated[str | None, parameter("expr", scope=("inputs", "ports"))] = None
+    wait_for: Annotated[
+        Literal["all", "first"],
+        parameter(
+            "literal",
+            aliases=("wait_for_all",),
+            value_aliases={"true": "all", "false": "first"},
+            description="first: it runs at the first delivery and ignores the others",
+        ),
+    ] = "all"
+    max_wait: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=LONGEST_WAIT_SECONDS)] | None,
+        parameter(
+            "literal",
+            aliases=("timeout_seconds",),
+            schema={"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_WAIT_SECONDS},
+            description="Seconds from the first delivery; without, it waits for all",
+        ),
+    ] = None
+    on_timeout: Annotated[
+        Literal["FAIL", "PROCEED"],
+        parameter("literal", description="PROCEED: it goes on with what has arrived by then"),
+    ] = "FAIL"
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -41,8 +68,15 @@ class Stream(msgspec.Struct, frozen=True):
     count: int
 
 
-async def merged(context: Context, parameters: Merge) -> Outputs:
-    """Return the merged value of all that arrived. Raises Failed and ExpressionError."""
+@node(
+    "FLOW.MERGE",
+    title="Merge",
+    inputs=tuple(Port(name) for name in INPUTS),
+    outputs={"main": {"data": Json, "count": int, "sources": list[Stream]}},
+    timeout=TIMEOUT_SECONDS,
+)
+async def merge(context: Context, parameters: Merge) -> Outputs:
+    """Join what arrives on several connections into one value."""
     arrived = in_order(context)
     data = await _by_strategy(context, parameters, arrived)
     return Outputs(
@@ -155,3 +189,6 @@ def _custom(context: Context, parameters: Merge, arrived: Sequence[Arrival]) -> 
     for each in arrived:
         ports.setdefault(each.port, []).append(each.value)
     return context.evaluate(parameters.rule, inputs=[each.value for each in arrived], ports=ports)
+
+
+HANDLERS = (merge,)

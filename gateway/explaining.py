@@ -1,0 +1,183 @@
+"""Explaining an execution: the facts that its history does not tell are gathered here, and `contracts` judges."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import UNSET, UnsetType
+
+import db.leases
+import db.slots
+import db.workers
+from bus import underway
+from bus.errors import ApiError, BusUnavailable
+from contracts.execution import explain
+from contracts.execution.explain import Cause, Explanation, Facts, Said, TaskFact, WorkerFact
+from contracts.execution.plan import Plan
+from contracts.execution.state import ExecutionState
+from contracts.history import ExecutionCanceled, ExecutionPaused, decode_data
+from contracts.ids import RunKey
+from contracts.statuses import ExecutionStatus
+from contracts.subjects import TaskAddress
+from contracts.times import rfc3339
+from db.executions import HistoryRow
+from db.workers import WorkerFilters
+from gateway.answers import Answer, ok
+from gateway.attempts import Attempt
+from gateway.bodies import Nothing
+from gateway.calls import Call
+from gateway.execution_reading import folded_with_rows, read_row
+from gateway.instants import Instant, shown
+from gateway.pages import MAX_LIMIT
+from gateway.queries import NoQuery
+from gateway.services import Gateway
+
+log = structlog.get_logger("gateway")
+
+MOST_TASKS = 20
+"""Tasks that are looked for one by one."""
+
+LOOK_SECONDS = 3.0
+"""How long NATS may take to say where they are."""
+
+
+class CauseView(msgspec.Struct, frozen=True, kw_only=True):
+    """One reason why an execution is where it is; `since` when it holds, and until when at the latest."""
+
+    code: str
+    message: str
+    since: Instant
+    details: dict[str, Any]
+    node_id: str | UnsetType = UNSET
+    iteration: tuple[int, ...] | UnsetType = UNSET
+    until: Instant | UnsetType = UNSET
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an execution is where it is; there is always a cause."""
+
+    status: ExecutionStatus
+    summary: str
+    causes: tuple[CauseView, ...]
+
+
+async def explain_execution(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Answer:
+    """Answer with why an execution is where it is."""
+    row = await read_row(gateway.store, call.user_id, call.path["execution_id"])
+    execution, rows = await folded_with_rows(gateway, row)
+    facts = await _facts(gateway, execution.plan, execution.state, rows)
+    return ok(_view(explain.explain(execution.plan, execution.state, facts)))
+
+
+async def _facts(
+    gateway: Gateway, plan: Plan, state: ExecutionState, rows: Sequence[HistoryRow]
+) -> Facts:
+    now = datetime.now(UTC)
+    canceled = _said(rows, "execution_canceled")
+    if state.is_terminal:
+        return Facts(now=now, canceled=canceled)
+    keys = explain.looked_for(state, MOST_TASKS)
+    fleets = explain.node_types(plan, (key for key, run in state.runs.items() if run.has_task))
+    queues, tasks = await _queues(gateway, plan, state, keys, fleets)
+    return Facts(
+        now=now,
+        schedulers=len(await db.leases.holders(gateway.store)),
+        workers=await _workers(gateway, fleets),
+        queues=queues,
+        tasks=tasks,
+        holders=await _holders(gateway, state),
+        paused=_said(rows, "execution_paused"),
+    )
+
+
+async def _workers(gateway: Gateway, fleets: Iterable[str]) -> dict[str, tuple[WorkerFact, ...]]:
+    """Return the live workers of these node types."""
+    found: dict[str, tuple[WorkerFact, ...]] = {}
+    for fleet in fleets:
+        filters = WorkerFilters(node_type=(fleet,), status=("ALIVE", "DRAINING"))
+        alive, _ = await db.workers.page(gateway.store, filters, MAX_LIMIT, None)
+        found[fleet] = tuple(
+            WorkerFact(id=each.id, slots=each.slots, busy=each.busy, last_seen_at=each.last_seen_at)
+            for each in alive
+        )
+    return found
+
+
+async def _queues(
+    gateway: Gateway,
+    plan: Plan,
+    state: ExecutionState,
+    keys: Sequence[RunKey],
+    fleets: Iterable[str],
+) -> tuple[dict[str, int] | None, dict[RunKey, TaskFact]]:
+    """Return the length of each queue, and where the tasks of these node runs are; None if NATS does not say."""
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            queues = {fleet: await underway.queue_of(gateway.bus, fleet) for fleet in fleets}
+            addresses = {key: _address(plan, state, key) for key in keys}
+            places = await underway.places(gateway.bus, addresses.values())
+    except (BusUnavailable, ApiError, TimeoutError) as error:
+        log.warning("queues_unknown", error=str(error))
+        return None, {}
+    tasks = {}
+    for key, address in addresses.items():
+        seq = places.get(address)
+        is_delivered = seq is not None and seq <= queues[address.node_type].delivered_seq
+        heard = gateway.attempts.of(Attempt(state.id, *key, state.runs[key].attempt))
+        tasks[key] = TaskFact(
+            is_delivered=is_delivered,
+            is_queued=seq is not None and not is_delivered,
+            worker_id=heard.worker_id if heard else None,
+            started_at=heard.at if heard else None,
+        )
+    return {fleet: queue.pending for fleet, queue in queues.items()}, tasks
+
+
+def _address(plan: Plan, state: ExecutionState, key: RunKey) -> TaskAddress:
+    fleet = plan.nodes[key[0]].fleet
+    return TaskAddress(fleet, state.created.user_id, state.id, *key, state.runs[key].attempt)
+
+
+async def _holders(gateway: Gateway, state: ExecutionState) -> tuple[str, ...]:
+    """Return who holds the slots that an execution waits for."""
+    slot = state.created.slot
+    if slot is None or state.started_at is not None:
+        return ()
+    return await db.slots.holders(gateway.store, state.created.workflow_id, slot.key, slot.limit)
+
+
+def _said(rows: Sequence[HistoryRow], kind: str) -> Said | None:
+    """Return who asked last for something, and why."""
+    row = next((row for row in reversed(rows) if row.kind == kind), None)
+    if row is None:
+        return None
+    data = decode_data(row.kind, row.data)
+    assert isinstance(data, ExecutionPaused | ExecutionCanceled)
+    return Said(at=row.at, by=data.by, reason=data.reason)
+
+
+def _view(explanation: Explanation) -> Explained:
+    return Explained(
+        status=explanation.status,
+        summary=explanation.summary,
+        causes=tuple(map(_cause, explanation.causes)),
+    )
+
+
+def _cause(cause: Cause) -> CauseView:
+    return CauseView(
+        code=cause.code,
+        message=cause.message,
+        since=rfc3339(cause.since),
+        details={name: _shown(value) for name, value in cause.details.items()},
+        node_id=UNSET if cause.node_id is None else cause.node_id,
+        iteration=UNSET if cause.iteration is None else cause.iteration,
+        until=shown(cause.until),
+    )
+
+
+def _shown(value: Any) -> Any:
+    return rfc3339(value) if isinstance(value, datetime) else value

@@ -1,0 +1,155 @@
+"""Fair admission: how many tasks of a node type are queued at once, and whose comes next.
+
+NATS hands tasks out in the order in which they came. So that the backlog of one namespace delays nobody else, only a window
+of tasks is queued per fleet: one and a half times its slots, and what it got done in the last second, so that a fast fleet
+never runs dry. What waits beyond the window is ready work in PostgreSQL, and here no more than its key. Of the namespaces
+that wait each gets its turn, one task at a time; within a namespace the higher priority goes first, then who came first.
+
+Nothing here is the truth. A scheduler that starts, or gains a partition, offers all that is outstanding anew.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from contracts.ids import RunKey, partition_of
+
+LEAST_WINDOW: Final = 64
+"""Tasks queued per fleet even if no worker is known."""
+
+Attempt = tuple[str, RunKey, int]
+"""Execution id, node run, number of the attempt."""
+
+
+class Waiting(NamedTuple):
+    """A task that wants to be queued."""
+
+    attempt: Attempt
+    fleet: str
+    namespace: str
+    priority: int = 0
+
+
+class _Fleet:
+    """What is queued of one node type, and what waits, by namespace."""
+
+    __slots__ = ("done", "lines", "out", "previous", "second", "turns")
+
+    def __init__(self) -> None:
+        self.out: set[Attempt] = set()
+        self.lines: dict[str, list[tuple[int, int, Waiting]]] = {}
+        self.turns: deque[str] = deque()
+        self.second = 0
+        self.done = 0
+        self.previous = 0
+
+    def count(self, second: int) -> None:
+        """Count a task that is done in this second."""
+        self.turn(second)
+        self.done += 1
+
+    def turn(self, second: int) -> None:
+        """Begin a new second if one has begun."""
+        if second != self.second:
+            self.previous = self.done if second == self.second + 1 else 0
+            self.second = second
+            self.done = 0
+
+
+class Admission:
+    """Decides which tasks are queued now. `slots` tells how many a fleet has, `now` is in seconds."""
+
+    def __init__(self, *, slots: Callable[[str], int], now: Callable[[], float]) -> None:
+        self._slots = slots
+        self._now = now
+        self._fleets: dict[str, _Fleet] = {}
+        self._known: dict[str, dict[Attempt, str]] = {}  # by execution: attempts and their fleets
+        self._arrivals = 0
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Tasks that wait beyond the window, by node type."""
+        return {
+            name: count
+            for name, fleet in self._fleets.items()
+            if (count := sum(map(len, fleet.lines.values())))
+        }
+
+    def offer(self, task: Waiting) -> bool:
+        """Whether a task is to be queued now; else it waits for its turn. What is queued may be queued again."""
+        fleet = self._fleets.get(task.fleet)
+        if fleet is None:
+            fleet = self._fleets[task.fleet] = _Fleet()
+        known = self._known.setdefault(task.attempt[0], {})
+        if task.attempt in known:
+            return task.attempt in fleet.out
+        known[task.attempt] = task.fleet
+        if not fleet.lines and len(fleet.out) < self.window(task.fleet):
+            fleet.out.add(task.attempt)
+            return True
+        self._stand_in_line(fleet, task)
+        return False
+
+    def window(self, name: str) -> int:
+        """Return how many tasks of a fleet may be queued."""
+        fleet = self._fleets.get(name)
+        done = 0
+        if fleet is not None:
+            fleet.turn(int(self._now()))
+            done = max(fleet.previous, fleet.done)
+        return max(LEAST_WINDOW, self._slots(name) * 3 // 2 + done)
+
+    def ended(self, attempt: Attempt) -> None:
+        """An attempt is over, queued or not: its place is free."""
+        known = self._known.get(attempt[0])
+        name = known.pop(attempt, None) if known is not None else None
+        if known is not None and not known:
+            del self._known[attempt[0]]
+        if name is not None:
+            fleet = self._fleets[name]
+            fleet.out.discard(attempt)
+            fleet.count(int(self._now()))
+
+    def forget(self, execution_id: str) -> None:
+        """An execution is over, or somebody else's: nothing of it is queued or waits any more."""
+        for attempt, name in self._known.pop(execution_id, {}).items():
+            self._fleets[name].out.discard(attempt)
+
+    def forget_partitions(self, partitions: Iterable[int]) -> None:
+        """Forget the executions of partitions that another scheduler leads now."""
+        gone = frozenset(partitions)
+        for execution_id in [each for each in self._known if partition_of(each) in gone]:
+            self.forget(execution_id)
+
+    def next(self) -> Iterator[Waiting]:
+        """Yield the tasks whose turn has come; they count as queued."""
+        for name, fleet in self._fleets.items():
+            if fleet.lines:
+                free = self.window(name) - len(fleet.out)
+                while free > 0 and (task := self._take(fleet)) is not None:
+                    fleet.out.add(task.attempt)
+                    free -= 1
+                    yield task
+
+    def _stand_in_line(self, fleet: _Fleet, task: Waiting) -> None:
+        line = fleet.lines.get(task.namespace)
+        if line is None:
+            line = fleet.lines[task.namespace] = []
+            fleet.turns.append(task.namespace)
+        self._arrivals += 1
+        heapq.heappush(line, (-task.priority, self._arrivals, task))
+
+    def _take(self, fleet: _Fleet) -> Waiting | None:
+        """Take the first task of the namespace whose turn it is; what ended while it waited is passed over."""
+        while fleet.turns:
+            namespace = fleet.turns.popleft()
+            line = fleet.lines[namespace]
+            task = heapq.heappop(line)[2]
+            if line:
+                fleet.turns.append(namespace)
+            else:
+                del fleet.lines[namespace]
+            if task.attempt in self._known.get(task.attempt[0], {}):
+                return task
+        return None

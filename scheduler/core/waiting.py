@@ -1,0 +1,291 @@
+"""Waits, from the order of a worker to what ends them: a timer, a signal, an answer, a child."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import UNSET
+
+from contracts.execution import waits
+from contracts.execution.state import NodeRun
+from contracts.failures import Failure, FailureKind
+from contracts.history import (
+    NULL,
+    ChildFinished,
+    NodeSucceeded,
+    NodeWaiting,
+    Parent,
+    SignalReceived,
+    TimerFired,
+    Timing,
+    Wait,
+)
+from contracts.ids import RunKey, derived_uuid7, idempotency_key
+from contracts.messages import ChildOrder, WaitOrder, encode
+from contracts.statuses import ExecutionStatus, TimerKind, WaitKind
+from scheduler.core.decision import (
+    ChildEnded,
+    ClosedInteraction,
+    Decision,
+    EndWaitAsked,
+    NewInteraction,
+    Reported,
+    SignalSent,
+    Target,
+    Timer,
+    TimerDue,
+    refuse,
+)
+from scheduler.core.results import invalid
+from scheduler.core.step import Step, wait_timer_key
+
+MOST_SIGNALS_KEPT = 1_000
+DEEPEST_CHILD = 8
+
+
+# --- the beginning of a wait ---------------------------------------------------------------------
+
+
+def suspend(
+    step: Step, key: RunKey, run: NodeRun, given: Reported, order: WaitOrder, timing: Timing
+) -> None:
+    """Suspend a node run; a child is started and a question opened with the same commit."""
+    result = given.result
+    child_id: str | None = None
+    if order.child is not None:
+        failure = _refusal_of_child(step, given)
+        if failure is not None:
+            step.fail(key, run, failure, result=result, timing=timing)
+            return
+        assert isinstance(given.child, Target)
+        child_id = _start_child(step, key, run, given.child, order.child)
+        if order.child.is_detached:
+            _go_on_without(step, key, run, given, child_id, timing)
+            return
+    due_at = order.due_at
+    if order.seconds is not None:
+        due_at = _after(step.at, order.seconds)
+    wait = Wait(
+        kind=order.kind,
+        due_at=due_at,
+        check_at=_after(step.at, order.check_seconds),
+        signal=order.signal,
+        interaction_id=_question(step, key, run, order, due_at),
+        child_execution_id=child_id,
+        state=order.state,
+    )
+    waiting = NodeWaiting(
+        wait=wait,
+        tries=run.tries,
+        timing=timing,
+        worker_id=result.worker_id,
+        usage=result.usage,
+        logs=result.logs,
+    )
+    attempt = run.attempt
+    step.record(waiting, key, attempt)
+    if key in step.state.waits:  # else what it waits for came before
+        step.timers.extend(_timers_of(key, attempt, wait))
+
+
+def _timers_of(key: RunKey, attempt: int, wait: Wait) -> Iterator[Timer]:
+    """Yield the timers of a wait. A child has none: it ends by itself, and has a timeout of its own."""
+    if wait.kind is WaitKind.CHILD:
+        return
+    if wait.due_at is not None:
+        kind = TimerKind.WAIT if wait.kind is WaitKind.TIMER else TimerKind.DUE
+        yield Timer(wait_timer_key(key, attempt, kind), kind, wait.due_at, *key)
+    if wait.check_at is not None:
+        timer_key = wait_timer_key(key, attempt, TimerKind.CHECK)
+        yield Timer(timer_key, TimerKind.CHECK, wait.check_at, *key)
+
+
+def _after(at: datetime, seconds: float | None) -> datetime | None:
+    return None if seconds is None else at + timedelta(seconds=max(seconds, 0))
+
+
+def _question(
+    step: Step, key: RunKey, run: NodeRun, order: WaitOrder, due_at: datetime | None
+) -> str | None:
+    """Open the question of an order, and return its id or that of one that is open already."""
+    if order.interaction is None:
+        return order.interaction_id
+    name = f"{idempotency_key(step.state.id, *key)}:interaction:{run.attempt}"
+    interaction_id = derived_uuid7(step.at, name)
+    step.opened.append(NewInteraction(interaction_id, *key, order.interaction, due_at))
+    return interaction_id
+
+
+# --- children ------------------------------------------------------------------------------------
+
+
+def _refusal_of_child(step: Step, given: Reported) -> Failure | None:
+    """Return why a child that a result wants cannot be started, or None."""
+    if not isinstance(given.child, Target):
+        return given.child or invalid("nobody looked up the workflow of the child")
+    if step.state.created.depth < DEEPEST_CHILD:
+        return None
+    message = (
+        f"a child of a child, {DEEPEST_CHILD} deep, may start no further ones (LIMIT_CHILD_DEPTH); "
+        "does a workflow call itself without end?"
+    )
+    return Failure(FailureKind.REJECTED, "child_depth", message)
+
+
+def _start_child(step: Step, key: RunKey, run: NodeRun, target: Target, order: ChildOrder) -> str:
+    """Start a child: its id derives from the node run and the try, so that each try has one."""
+    name = f"{idempotency_key(step.state.id, *key)}:child:{run.tries}"
+    child_id = derived_uuid7(step.at, name)
+    parent = Parent(step.state.id, *key, is_detached=order.is_detached)
+    step.start(child_id, target, order.input, parent=parent)
+    return child_id
+
+
+def _go_on_without(
+    step: Step, key: RunKey, run: NodeRun, given: Reported, child_id: str, timing: Timing
+) -> None:
+    """End the node run that started a child without waiting for it."""
+    result = given.result
+    succeeded = NodeSucceeded(
+        ports={"main": msgspec.Raw(encode({"execution_id": child_id}))},
+        tries=run.tries,
+        timing=timing,
+        worker_id=result.worker_id,
+        usage=result.usage,
+        logs=result.logs,
+    )
+    step.record(succeeded, key, run.attempt)
+
+
+def child_ended(step: Step, ended: ChildEnded) -> Decision:
+    """Give a node run the output of the child it waited for, or fail it with the child's failure."""
+    key = (ended.node_id, ended.iteration)
+    if key not in step.state.waits:
+        return refuse("stale_child")
+    run = step.state.runs[key]
+    if waits.wait_of(step.state, key).child_execution_id != ended.child_execution_id:
+        return refuse("stale_child")
+    finished = ChildFinished(
+        child_execution_id=ended.child_execution_id,
+        status=ended.status,
+        output=ended.output,
+        failure=ended.failure,
+    )
+    step.record(finished, key, run.attempt)
+    if ended.status is ExecutionStatus.SUCCESS:
+        output = NULL if ended.output is UNSET else ended.output
+        succeeded = NodeSucceeded(ports={"main": output}, tries=run.tries, timing=run.timing)
+        step.record(succeeded, key, run.attempt)
+    else:
+        step.fail(key, run, _child_failure(ended), timing=run.timing)
+    return step.decision()
+
+
+def _child_failure(ended: ChildEnded) -> Failure:
+    child_id = ended.child_execution_id
+    details: dict[str, object] = {"execution_id": child_id}
+    if ended.status is ExecutionStatus.CANCELED:
+        message = f"the child execution {child_id} was canceled"
+        return Failure(FailureKind.CANCELED, "child_canceled", message, details)
+    if ended.failure is not None:
+        details["failure"] = msgspec.to_builtins(ended.failure)
+    why = ended.failure.message if ended.failure is not None else "it does not say why"
+    message = f"the child execution {child_id} failed: {why}"
+    return Failure(FailureKind.ERROR, "child_failed", message, details)
+
+
+# --- signals and answers -------------------------------------------------------------------------
+
+
+def signal_sent(step: Step, sent: SignalSent) -> Decision:
+    """Hand a signal to the first wait of its name, or keep it for one to come."""
+    state = step.state
+    if sent.signal_id in state.heard:
+        return refuse("repeated")
+    fitting = (key for key in state.waits if waits.wait_of(state, key).signal == sent.name)
+    key = next(fitting, None)
+    if key is None and len(state.signals) >= MOST_SIGNALS_KEPT:
+        detail = f"{MOST_SIGNALS_KEPT} signals are kept that nothing waits for (LIMIT_SIGNALS)"
+        return refuse("limit_exceeded", detail=detail)
+    signal = SignalReceived(signal_id=sent.signal_id, name=sent.name, data=sent.data, by=sent.by)
+    _receive(step, key, signal)
+    return step.decision()
+
+
+def end_wait_asked(step: Step, asked: EndWaitAsked) -> Decision:
+    """End the one wait that fits; an answer to a question closes it.
+
+    A question may be answered while a handler looks at it: the answer is kept for its next wait.
+    """
+    state = step.state
+    if asked.signal_id in state.heard:
+        return refuse("repeated")
+    fitting = waits.fitting(
+        state,
+        interaction_id=asked.interaction_id,
+        node_id=asked.node_id,
+        iteration=asked.iteration,
+        signal=asked.signal,
+    )
+    if len(fitting) > 1:
+        return refuse("ambiguous_target", detail=waits.told(state, fitting))
+    if fitting:
+        key = fitting[0]
+        _end_by_person(step, asked, key, waits.wait_of(state, key).interaction_id)
+    elif asked.interaction_id in state.questions:
+        _end_by_person(step, asked, None, asked.interaction_id)
+    else:
+        return refuse("not_waiting")
+    return step.decision()
+
+
+def _end_by_person(
+    step: Step, asked: EndWaitAsked, key: RunKey | None, interaction_id: str | None
+) -> None:
+    signal = SignalReceived(
+        signal_id=asked.signal_id,
+        name=asked.signal,
+        interaction_id=interaction_id,
+        data=asked.data,
+        port=asked.port,
+        by=asked.by,
+    )
+    _receive(step, key, signal)
+    if interaction_id is not None:
+        answered = ClosedInteraction(
+            id=interaction_id,
+            status="ANSWERED",
+            data=asked.data,
+            port=asked.port,
+            by=asked.by,
+        )
+        step.closed.append(answered)
+
+
+def _receive(step: Step, key: RunKey | None, signal: SignalReceived) -> None:
+    """Record a signal, and clear the timers of the wait that it ends."""
+    attempt = None
+    if key is not None:
+        attempt = step.state.runs[key].attempt
+        _clear(step, key, attempt)
+    step.record(signal, key, attempt)
+
+
+def _clear(step: Step, key: RunKey, attempt: int) -> None:
+    wait = waits.wait_of(step.state, key)
+    step.cleared.extend(timer.key for timer in _timers_of(key, attempt, wait))
+
+
+# --- timers --------------------------------------------------------------------------------------
+
+
+def wait_due(step: Step, key: RunKey, run: NodeRun, due: TimerDue, kind: TimerKind) -> Decision:
+    """Let a wait end by its own timer, or its handler look at it in between."""
+    if key not in step.state.waits:
+        return refuse("stale_timer", due.key)
+    wait = waits.wait_of(step.state, key)
+    _clear(step, key, run.attempt)
+    step.record(TimerFired(kind), key, run.attempt)
+    if kind is TimerKind.DUE and wait.interaction_id is not None:
+        step.closed.append(ClosedInteraction(id=wait.interaction_id, status="TIMED_OUT"))
+    return step.decision()

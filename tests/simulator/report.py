@@ -1,0 +1,183 @@
+"""Many seeds: each examined, all of them counted."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Final
+
+import msgspec
+
+from contracts.history import DATA_OF
+from tests.simulator import verdict
+from tests.simulator.chaos import EVENTS, FAULTS
+from tests.simulator.shapes import jobs_of, may_end_early
+from tests.simulator.simulation import Outcome, run
+
+SLICE: Final = 100
+REPEATED_EVERY: Final = 50
+"""Of so many seeds one is run twice: it must give the same bytes."""
+
+REFUSALS: Final = ("already_finished", "already_started", "stale_result", "stale_timer", "token")
+REMARKABLE: Final = (
+    "answers",
+    "attempts stopped",
+    "conflicts",
+    "republished",
+    "schedulers replaced",
+    "task redeliveries",
+    "worker crashes",
+)
+"""Counts besides faults and refusals that must not be zero after many seeds."""
+
+NOT_YET: Final = frozenset(
+    {
+        "checkpoint_saved",
+        "child_finished",
+        "execution_paused",
+        "execution_resumed",
+        "iteration_finished",
+        "loop_continued",
+        "loop_started",
+        "node_started",
+        "node_waiting",
+        "outputs_carried",
+        "signal_received",
+    }
+)
+"""Kinds of events that no seed brings about so far: nothing in `shapes.py` leads to them."""
+
+
+class Report(msgspec.Struct):
+    """What happened under many seeds. `failures` holds what was wrong, by seed."""
+
+    seeds: int = 0
+    failures: dict[int, str] = {}
+    counts: dict[str, int] = {}
+    faults: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    events: dict[str, int] = {}
+    moves: set[str] = set()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count a world in."""
+        _add(self.counts, outcome.counts)
+        _add(self.faults, outcome.struck)
+        _add(self.refused, outcome.refused)
+        _add(self.events, outcome.kinds)
+        self.moves |= {f"{was} -> {now}" for was, now in outcome.moves}
+
+    def merge(self, other: "Report") -> None:
+        """Count another report in."""
+        self.seeds += other.seeds
+        self.failures |= other.failures
+        _add(self.counts, other.counts)
+        _add(self.faults, other.faults)
+        _add(self.refused, other.refused)
+        _add(self.events, other.events)
+        self.moves |= other.moves
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What never happened though it was meant to: such a simulation proves less than it claims."""
+        return (
+            *(f"fault {name}" for name in (*FAULTS, *EVENTS) if not self.faults.get(name)),
+            *(f"refusal {name}" for name in REFUSALS if not self.refused.get(name)),
+            *(f"count {name}" for name in REMARKABLE if not self.counts.get(name)),
+            *(
+                f"event {kind}"
+                for kind in sorted(DATA_OF.keys() - NOT_YET)
+                if not self.events.get(kind)
+            ),
+        )
+
+    @property
+    def headline(self) -> str:
+        """The report in one line."""
+        return f"{self.seeds} seeds, {len(self.failures)} failed"
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report for people."""
+        yield self.headline
+        for title, table in (
+            ("what happened", self.counts),
+            ("what went wrong, by its own or on purpose", self.faults),
+            ("inputs refused", self.refused),
+            ("events recorded", self.events),
+        ):
+            yield f"\n{title}"
+            for name, count in sorted(table.items(), key=lambda item: -item[1]):
+                yield f"  {count:>10,}  {name}"
+        yield f"\nmoves of node runs\n  {', '.join(sorted(self.moves))}"
+        for name in self.missing:
+            yield f"never: {name}"
+
+
+def examine(seed: int, report: Report) -> None:
+    """Run a seed with and without trouble, and count what happened; what is wrong goes to the failures."""
+    report.seeds += 1
+    outcome = run(seed)
+    report.add(outcome)
+    if outcome.objection is None:
+        objections = list(_objections(outcome, run(seed, troubled=False)))
+        if seed % REPEATED_EVERY == 0 and run(seed).digest != outcome.digest:
+            objections.append("the same seed gave another history")
+    else:
+        objections = [outcome.objection]
+    if objections:
+        report.failures[seed] = "\n".join(objections)
+
+
+def _objections(outcome: Outcome, calm: Outcome) -> Iterator[str]:
+    if calm.objection is not None:
+        yield f"without trouble: {calm.objection}"
+        return
+    jobs = jobs_of(outcome.seed)
+    for job in jobs:
+        found = outcome.histories[job.execution_id]
+        yield from (f"{job.execution_id}: {each}" for each in verdict.problems(job.plan, found))
+        states = outcome.states[job.execution_id], calm.states[job.execution_id]
+        difference = verdict.difference(job, *states, may_end_early=may_end_early(job, jobs))
+        if difference is not None:
+            yield f"{job.execution_id}: {difference}"
+
+
+def examine_all(seeds: Sequence[int]) -> Report:
+    """Examine seeds one after the other."""
+    report = Report()
+    for seed in seeds:
+        examine(seed, report)
+    return report
+
+
+@contextmanager
+def processes() -> Iterator[Executor]:
+    """Give one process for each core; they inherit nothing of this one."""
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+def examine_in(pool: Executor, seeds: Sequence[int]) -> Report:
+    """Examine seeds in several processes."""
+    slices = [seeds[first : first + SLICE] for first in range(0, len(seeds), SLICE)]
+    return merged(pool.map(examine_all, slices))
+
+
+def merged(reports: Iterable[Report]) -> Report:
+    """Return one report of several."""
+    total = Report()
+    for report in reports:
+        total.merge(report)
+    return total
+
+
+def command(seed: int) -> str:
+    """Return the command that shows what happened under a seed."""
+    return f"python -m tests.simulator --seed {seed}"
+
+
+def _add(table: dict[str, int], more: Counter[str] | dict[str, int]) -> None:
+    for name, count in more.items():
+        table[name] = table.get(name, 0) + count
