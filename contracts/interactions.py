@@ -33,7 +33,7 @@ class Responder(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What one person said. `data` is the form, `value` what was shown as he edited it."""
+    """What one person said. `data` is the form, `value` what was shown, as edited."""
 
     port: str
     approved: bool | None = None

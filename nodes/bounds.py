@@ -18,10 +18,10 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 def checked_wait(context: Context, seconds: float) -> float:
-    """Return the seconds of a wait. Raises Failed for more than LIMIT_WAIT_S."""
+    """Return the seconds of a wait. Raises Failed for more than a year."""
     most = context.limits.wait_s
     if seconds > most:
-        message = f"a wait of {seconds:g} s is too long; the limit is {most:g} s (LIMIT_WAIT_S)"
+        message = f"a wait of {seconds:g} s is too long; the limit is {most:g} s"
         details = {"seconds": seconds, "limit": most}
         raise Failed(Failure(FailureKind.INVALID_INPUT, "wait_too_long", message, details))
     return seconds

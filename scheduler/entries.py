@@ -6,7 +6,6 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET
 
-from bus.wire import Sendable
 from contracts.history import MaybeRaw
 from contracts.ids import RunKey
 from scheduler.core.decision import Input
@@ -21,9 +20,6 @@ class Handed(Protocol):
 
     async def ack(self) -> None:
         """Take it off the stream."""
-
-    def sendable(self, answer: bytes) -> Sendable:
-        """Return an answer to it as a message, to be sent together with others."""
 
 
 class Entry(msgspec.Struct, kw_only=True):

@@ -27,7 +27,7 @@ import structlog
 from msgspec import UNSET
 
 from bus.errors import BusClosed, BusError
-from bus.message import ACK
+from bus.message import ACK, Message
 from bus.publisher import Ack, Outgoing, Publisher
 from bus.wire import Sendable
 from contracts import subjects
@@ -322,7 +322,9 @@ class Loop:
         for pending in storing:
             if any(self._values.is_large(recorded.data) for recorded in pending.events):
                 await self._put_apart(pending)
-        won = await self._session.commit([advance_of(pending) for pending in storing])
+        won = frozenset[str]()
+        for batch in in_order(storing):
+            won |= await self._session.commit([advance_of(pending) for pending in batch])
         self.counters.events += sum(
             len(pending.events) for pending in storing if pending.live.state.id in won
         )
@@ -496,8 +498,12 @@ class Loop:
                 refusal = CommandAnswer(entry.execution_id, code="not_found")
                 answers.append((entry.reply_to, encode(refusal), None, ""))
         done = (*(entry for entry, _ in handled), *unknown)
-        acks = [each.message.sendable(ACK) for each in done if each.message is not None]
+        messages = [each.message for each in done if each.message is not None]
+        acks = [each.sendable(ACK) for each in messages if isinstance(each, Message)]
         await self._say([*answers, *acks])
+        for each in messages:
+            if not isinstance(each, Message):
+                await each.ack()  # it takes more than one message
 
     def _count_refusal(self, reason: str | None) -> None:
         if reason is not None:
@@ -520,6 +526,21 @@ def outstanding(state: ExecutionState) -> tuple[RunKey, ...]:
     if not state.outstanding:
         return ()
     return tuple(key for key, run in state.runs.items() if run.has_task)
+
+
+def in_order(storing: Sequence[Pending]) -> Iterator[Sequence[Pending]]:
+    """Yield what is stored together: who lets go of a child goes after the child's own advance.
+
+    One statement changes a row once.
+    """
+    ids = {pending.live.state.id for pending in storing}
+    late = [each for each in storing if not ids.isdisjoint((*each.released, *each.given_up))]
+    if not late:
+        yield storing
+        return
+    yield [each for each in storing if each not in late]
+    for each in late:
+        yield [each]
 
 
 def kin(pending: Pending) -> Iterator[Outgoing]:

@@ -138,7 +138,7 @@ def advance_of(pending: Pending) -> Advance:
         timers=[timer_row(state.id, timer) for timer in pending.timers.values()],
         cleared=pending.cleared,
         paused=state.paused,
-        children=[child_row(state, child) for child in pending.children],
+        children=[child_row(pending, child) for child in pending.children],
         released=pending.released,
         given_up=pending.given_up,
         opened=[interaction_row(pending, each) for each in pending.opened.values()],
@@ -187,10 +187,12 @@ def event_message(execution_id: str, recorded: Recorded) -> EventMessage:
     )
 
 
-def child_row(state: ExecutionState, child: NewChild) -> ChildRow:
-    """Return the row of an execution that another one starts."""
+def child_row(pending: Pending, child: NewChild) -> ChildRow:
+    """Return the row of an execution that another one starts, and perhaps gives up with the same commit."""
+    state = pending.live.state
     created = child.created
     parent = created.parent
+    waits = "NO_MORE" if child.id in pending.given_up else "YES"
     return ChildRow(
         by=state.id,
         id=child.id,
@@ -202,7 +204,7 @@ def child_row(state: ExecutionState, child: NewChild) -> ChildRow:
         concurrency_key=created.slot.key if created.slot else None,
         parent_execution_id=parent.execution_id if parent else None,
         parent_node_id=parent.node_id if parent else None,
-        parent_waits="YES" if parent is not None and not parent.is_detached else None,
+        parent_waits=waits if parent is not None and not parent.is_detached else None,
         at=child.at,
         created=msgspec.Raw(history.encode_data(created)),
     )

@@ -214,7 +214,7 @@ class _Explainer:
             details=details,
         )
 
-    def _at_end(self, code: str, message: str, **details: Any) -> Cause:
+    def _at_end(self, code: str, message: str, /, **details: Any) -> Cause:
         return Cause(code=code, message=message, since=self._ended_at, details=details)
 
     @property

@@ -23,7 +23,7 @@ from contracts.model import (
 from contracts.specs import ERROR_PORT, TIMEOUT_PORT, Catalogue, NodeSpec
 
 LONGEST_WAIT: Final = 31_536_000
-"""Seconds that one wait may take (LIMIT_WAIT_S)."""
+"""Seconds that one wait may take."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _ANY_NAME: Final = frozenset(

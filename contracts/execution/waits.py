@@ -37,7 +37,7 @@ def fitting(
 
 
 def told(state: ExecutionState, keys: list[RunKey]) -> str:
-    """Return the waits among which somebody must choose, as a sentence for him."""
+    """Return the waits among which somebody must choose, as a sentence to show."""
     shown = ", ".join(
         f"{node_id} {iteration_text(path)} ({wait_of(state, (node_id, path)).kind.lower()})"
         for node_id, path in keys

@@ -56,7 +56,7 @@ def _wait_failure(order: WaitOrder, at: datetime) -> Failure | None:
     longest = max(_durations(order, at), default=0)
     if longest <= LONGEST_WAIT:
         return None
-    message = f"the node wants to wait for {longest:g} s, one wait may take {LONGEST_WAIT} s (LIMIT_WAIT_S)"
+    message = f"the node wants to wait for {longest:g} s, one wait may take {LONGEST_WAIT} s"
     return Failure(FailureKind.INVALID_INPUT, "wait_too_long", message, {"seconds": longest})
 
 

@@ -126,7 +126,7 @@ def _refusal_of_child(step: Step, given: Reported) -> Failure | None:
     if step.state.created.depth < DEEPEST_CHILD:
         return None
     message = (
-        f"a child of a child, {DEEPEST_CHILD} deep, may start no further ones (LIMIT_CHILD_DEPTH); "
+        f"a child of a child, {DEEPEST_CHILD} deep, may start no further ones; "
         "does a workflow call itself without end?"
     )
     return Failure(FailureKind.REJECTED, "child_depth", message)
@@ -205,7 +205,7 @@ def signal_sent(step: Step, sent: SignalSent) -> Decision:
     fitting = (key for key in state.waits if waits.wait_of(state, key).signal == sent.name)
     key = next(fitting, None)
     if key is None and len(state.signals) >= MOST_SIGNALS_KEPT:
-        detail = f"{MOST_SIGNALS_KEPT} signals are kept that nothing waits for (LIMIT_SIGNALS)"
+        detail = f"{MOST_SIGNALS_KEPT} signals are kept that nothing waits for"
         return refuse("limit_exceeded", detail=detail)
     signal = SignalReceived(signal_id=sent.signal_id, name=sent.name, data=sent.data, by=sent.by)
     _receive(step, key, signal)
@@ -284,7 +284,10 @@ def wait_due(step: Step, key: RunKey, run: NodeRun, due: TimerDue, kind: TimerKi
     if key not in step.state.waits:
         return refuse("stale_timer", due.key)
     wait = waits.wait_of(step.state, key)
-    _clear(step, key, run.attempt)
+    timers = [timer.key for timer in _timers_of(key, run.attempt, wait)]
+    if due.key not in timers:
+        return refuse("stale_timer", due.key)
+    step.cleared.extend(timers)
     step.record(TimerFired(kind), key, run.attempt)
     if kind is TimerKind.DUE and wait.interaction_id is not None:
         step.closed.append(ClosedInteraction(id=wait.interaction_id, status="TIMED_OUT"))

@@ -112,7 +112,7 @@ class TestCheckpoints:
         assert engine.feed(CallFinished("a", (), 1, "k", raw(1))).refused == "stale_result"
         assert engine.feed(CallFinished("a", (), 2, "k", raw(1))).refused is None
 
-    def test_there_is_a_limit(self, monkeypatch: object) -> None:
+    def test_there_is_a_limit(self) -> None:
         engine = Engine(line("a").plan, checked=False).start()
         for number in range(advance.MOST_CHECKPOINTS):
             engine.checkpoint("a", str(number))

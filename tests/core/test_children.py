@@ -7,8 +7,9 @@ import pytest
 
 from contracts.failures import Failure, FailureKind
 from contracts.history import Slot, Usage
+from contracts.messages import ChildOrder, WaitOrder
 from contracts.model import OnError
-from contracts.statuses import ExecutionStatus, ItemError, Mode
+from contracts.statuses import ExecutionStatus, ItemError, Mode, WaitKind
 from scheduler.core.decision import Target
 from tests.core.graphs import ONE_TRY, RETRY, run
 from tests.support.engine import CHILD, EXECUTION, USER, Engine, failure, raw, timer_of
@@ -107,9 +108,6 @@ class TestStart:
         assert engine.cancel().orphans == ()
 
     def test_it_tells_what_it_used_up(self) -> None:
-        from contracts.messages import ChildOrder, WaitOrder
-        from contracts.statuses import WaitKind
-
         engine = run("sub:CUSTOM.YIELDS")
         order = WaitOrder(kind=WaitKind.CHILD, child=ChildOrder(workflow="child", is_detached=True))
 

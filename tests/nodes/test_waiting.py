@@ -200,7 +200,7 @@ CONDITION = {"wait_type": "condition", "check_interval": 3, "max_wait": 60}
     ],
 )
 async def test_a_condition_is_looked_at_again(by: str, condition: str) -> None:
-    came = {"signal": "go", "data": raw({"ok": True})} if by == "SIGNAL" else {}
+    came: dict[str, Any] = {"signal": "go", "data": raw({"ok": True})} if by == "SIGNAL" else {}
 
     answer = await waited(after(by, **came), **CONDITION, condition=condition)
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from math import nan
 from typing import Any
 
 import msgspec
@@ -12,16 +13,35 @@ import pytest
 from structlog.testing import capture_logs
 
 from contracts.failures import Failure, FailureKind
-from contracts.messages import Result, Task, TaskNode, encode
+from contracts.history import LoopRules
+from contracts.messages import (
+    ChildOrder,
+    LoopOrder,
+    Result,
+    Task,
+    TaskNode,
+    WaitOrder,
+    encode,
+)
 from contracts.model import Delivery
-from nodes.answers import Failed
-from nodes.context import Context, Outputs
+from nodes.answers import Child, Failed, Loop, Question, Wait
+from nodes.context import Context, Outputs, WaitKind
 from nodes.flow.branching import if_, switch
 from nodes.flow.plain import noop
 from nodes.registry import Handler, node
-from tests.support.tasks import EXECUTION_ID, context, delivered, services, task, task_node
+from tests.support.tasks import (
+    EXECUTION_ID,
+    NOW,
+    context,
+    delivered,
+    raw,
+    services,
+    task,
+    task_node,
+)
 from workers.attempt import (
     Attempts,
+    Ending,
     Setup,
     UnreadableTask,
     call,
@@ -354,6 +374,108 @@ def test_the_lone_key_of_references_is_refused(value: Any, *, is_refused: bool) 
         assert failure is not None
         assert (failure.kind, failure.code) == (FailureKind.INVALID_INPUT, "reserved_key")
         assert failure.details == {"node_id": "n1", "place": "main"}
+
+
+def test_a_wait_travels_with_its_state() -> None:
+    answer = Wait(WaitKind.SIGNAL, seconds=5, check_seconds=1, signal="go", state={"n": (1, nan)})
+
+    ended = checked(SETUP, answer, 100)
+
+    assert ended == Ending(
+        wait=WaitOrder(
+            kind=WaitKind.SIGNAL,
+            seconds=5,
+            check_seconds=1,
+            signal="go",
+            state=msgspec.Raw(b'{"n":[1,null]}'),
+        )
+    )
+    assert checked(SETUP, Wait(WaitKind.TIMER, due_at=NOW), 1).wait == WaitOrder(
+        kind=WaitKind.TIMER, due_at=NOW
+    )
+
+
+def test_a_child_travels_with_its_input() -> None:
+    ended = checked(SETUP, Wait(WaitKind.CHILD, child=Child(workflow="w", input=[1])), 100)
+
+    assert ended.wait is not None
+    assert ended.wait.child == ChildOrder(workflow="w", input=raw([1]))
+
+
+def test_a_loop_travels_with_its_items() -> None:
+    rules = LoopRules(max_parallel=3)
+
+    assert checked(SETUP, Loop(items=[1, "a"], rules=rules), 100).loop == LoopOrder(
+        items=msgspec.Raw(b'[1,"a"]'), rules=rules
+    )
+    assert checked(SETUP, Loop(goes_on=False), 100).loop == LoopOrder(goes_on=False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Wait(WaitKind.SIGNAL, state="x" * 200), "output_too_large"),
+        (Wait(WaitKind.SIGNAL, state=object()), "invalid_output"),
+        (Wait(WaitKind.CHILD, child=Child(workflow="w", input="x" * 200)), "output_too_large"),
+        (Loop(items=["x" * 60, "y" * 60]), "output_too_large"),
+        (Loop(items=[object()]), "invalid_output"),
+        (
+            Wait(
+                WaitKind.INTERACTION,
+                question=Question(
+                    kind="review", title="t", message="m", fields={"a": "x" * 60}, value="y" * 60
+                ),
+            ),
+            "output_too_large",
+        ),
+    ],
+)
+def test_what_a_handler_asks_for_is_bounded_like_outputs(answer: Any, code: str) -> None:
+    ended = checked(SETUP, answer, 100)
+
+    assert ended.failure is not None
+    assert ended.failure.code == code
+    assert (ended.ports, ended.wait, ended.loop) == (None, None, None)
+
+
+async def test_a_checkpoint_is_kept_as_it_travels() -> None:
+    kept: dict[str, bytes] = {}
+
+    async def keep(key: str, value: msgspec.Raw) -> Failure | None:
+        kept[key] = bytes(value)
+        return None
+
+    async def work() -> Any:
+        return {"a": (1, nan)}
+
+    async def step(context: Context, parameters: Sample) -> Outputs:
+        """Keep something."""
+        return Outputs(main=await context.checkpoints.once("step", work))
+
+    runner = attempts(node("CUSTOM.SAMPLE")(step))
+    prepared = runner.read(encode(task(sample_node())))
+    result = await runner.run(prepared, lambda message, percent: None, keep)
+
+    assert kept == {"step": b'{"a":[1,null]}'}
+    assert result.ports == {"main": msgspec.Raw(kept["step"])}
+
+
+@pytest.mark.parametrize(
+    ("value", "code"), [(object(), "invalid_output"), ("x" * 20_000, "output_too_large")]
+)
+async def test_a_checkpoint_that_cannot_travel_fails_the_attempt(value: Any, code: str) -> None:
+    async def work() -> Any:
+        return value
+
+    async def step(context: Context, parameters: Sample) -> Outputs:
+        """Keep something."""
+        return Outputs(main=await context.checkpoints.once("step", work))
+
+    result = await result_of(task(sample_node()), node("CUSTOM.SAMPLE")(step))
+
+    assert result.failure is not None
+    assert result.failure.code == code
+    assert "step" in result.failure.message
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,13 @@ import asyncpg
 import msgspec
 import pytest
 
-from contracts.history import ExecutionCreated, Parent, decode_data
+from contracts.history import (
+    CarriedRun,
+    ExecutionCreated,
+    OutputsCarried,
+    Parent,
+    decode_data,
+)
 from contracts.statuses import Mode
 from db import advances, errors, executions, idempotency, queries, users
 from db.advances import AdvanceSession
@@ -313,3 +319,45 @@ async def test_another_role_sees_the_rows_of_its_user_alone(
         assert await visible(workflow.user_id) == {True}
     finally:
         await direct.execute(f"reset role; drop owned by {role}; drop role {role}")
+
+
+async def test_what_is_taken_over_is_created_with_the_execution(
+    store: Store, ids: Ids, workflow: Version
+) -> None:
+    carried = tuple(
+        OutputsCarried((CarriedRun(node_id=each, ports={"main": msgspec.Raw(b"1")}),))
+        for each in ("a", "b")
+    )
+    retry = new_execution(workflow, ids.new(), carried=carried)
+    plain = new_execution(workflow, ids.new())
+
+    assert await executions.create(store, [retry, plain, retry]) == {retry.id, plain.id}
+    assert await executions.create(store, [retry]) == frozenset()
+
+    row = await executions.get(store, workflow.user_id, retry.id)
+    other = await executions.get(store, workflow.user_id, plain.id)
+    history = await executions.history(store, retry.id, limit=10)
+    assert row is not None
+    assert other is not None
+    assert (row.version, other.version) == (3, 1)
+    assert [(each.seq, each.kind) for each in history] == [
+        (1, "execution_created"),
+        (2, "outputs_carried"),
+        (3, "outputs_carried"),
+    ]
+    assert [decode_data(each.kind, each.data) for each in history] == [retry.created, *carried]
+
+
+async def test_a_key_is_claimed_once(store: Store, ids: Ids, user_id: str) -> None:
+    claim = idempotency.Claim(
+        user_id=user_id, route="POST /x", key="k", request_hash=b"1", resource_id=ids.new()
+    )
+    other = msgspec.structs.replace(claim, request_hash=b"2", resource_id=ids.new())
+
+    async with store.transaction() as session:
+        assert await idempotency.claim(session, claim)
+        assert not await idempotency.claim(session, other)
+
+    kept = await idempotency.find(store, user_id, "POST /x", "k")
+    assert kept is not None
+    assert (kept.resource_id, kept.request_hash) == (claim.resource_id, b"1")

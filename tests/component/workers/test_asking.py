@@ -5,16 +5,20 @@ The test stands in for the scheduler: it hears the questions and answers them.
 
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
+from contracts import subjects
 from contracts.messages import Checkpoint, CommandAnswer, Report, Result, Starting, encode
 from contracts.model import Delivery
+from contracts.payloads import PayloadTaken, raw_of, reference_to
 from flotilla.embedded.nats import NatsServer
 from nodes.context import Context, Outputs
 from nodes.registry import node
 from tests.component.workers.rig import GATED, Gate, NoParameters, Rig, until, working
+from tests.component.workers.test_payloads import desk
 from tests.component.workers.test_worker import (
     acknowledged,
     cancel,
@@ -188,9 +192,7 @@ class Stepper:
         async def stepping(context: Context, parameters: NoParameters) -> Outputs:
             """Do two things, each once."""
             for key in ("first", "second"):
-                self.values.append(
-                    await context.checkpoints.once(key, lambda key=key: self._do(key))
-                )
+                self.values.append(await context.checkpoints.once(key, partial(self._do, key)))
             return Outputs(main=self.values)
 
         return node(GATED)(stepping)
@@ -238,6 +240,33 @@ async def test_what_was_finished_before_is_not_called(server: NatsServer, rig: R
 
     assert stepper.calls == ["second"]
     assert stepper.values == [1, {"did": "second"}]
+
+
+async def test_a_large_value_is_stored_before_its_checkpoint(server: NatsServer, rig: Rig) -> None:
+    value = "x" * 300_000
+
+    async def keep(context: Context, parameters: NoParameters) -> Outputs:
+        """Keep much."""
+
+        async def much() -> str:
+            return value
+
+        return Outputs(main=len(await context.checkpoints.once("much", much)))
+
+    async with (
+        desk(rig, subjects.PAYLOAD_PUT, encode(PayloadTaken())) as calls,
+        working(server.url, node(GATED)(keep)),
+    ):
+        await rig.send("n1")
+        asked = await checkpoint(rig)
+        assert [call.data for call in calls] == [encode(value)]
+        assert asked.value == raw_of(reference_to(encode(value)))
+
+        await answer(rig, asked)
+        result = await rig.report()
+
+    assert isinstance(result, Result)
+    assert result.ports == {"main": raw(300_000)}
 
 
 async def test_a_checkpoint_that_is_refused_ends_the_attempt(server: NatsServer, rig: Rig) -> None:
