@@ -26,12 +26,12 @@ ORDER = {
 PATIENCE_SECONDS = 10
 
 
-async def main(url: str, namespace: str | None, subject: str) -> None:
+async def main(url: str, namespace: str | None, subject: str, value: Any) -> None:
     """Show the streams, send the event, and print what follows from it."""
     client = await nats.connect(url)
     try:
         await list_streams(client.jetstream())
-        await follow(client, namespace, subject)
+        await follow(client, namespace, subject, value)
     finally:
         await client.close()
 
@@ -44,14 +44,14 @@ async def list_streams(stream_context: JetStreamContext) -> None:
             print(f"  consumer {consumer.name}: {consumer.num_pending} pending")
 
 
-async def follow(client: Client, namespace: str | None, subject: str) -> None:
+async def follow(client: Client, namespace: str | None, subject: str, value: Any) -> None:
     """Publish the event, and print the first task and all events of the execution that it starts."""
     tasks = await client.subscribe("flotilla.task.>")
     events = await client.subscribe(f"flotilla.event.{namespace or '*'}.>")
     headers = {"Nats-Msg-Id": str(uuid.uuid4())}  # sent twice, the event counts once
     if namespace is not None:
         headers["Flotilla-Namespace"] = namespace
-    stored = await client.jetstream().publish(subject, json.dumps(ORDER).encode(), headers=headers)
+    stored = await client.jetstream().publish(subject, json.dumps(value).encode(), headers=headers)
     print(f"published on {subject}: number {stored.seq} of stream {stored.stream}")
 
     execution_id = (await first_event(events))["execution_id"]
@@ -90,5 +90,6 @@ if __name__ == "__main__":
         "namespace", nargs="?", help="a user's id; without it the default namespace"
     )
     parser.add_argument("--subject", default="flotilla.trigger.orders.received")
+    parser.add_argument("--data", type=json.loads, default=ORDER, help="JSON to send")
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.nats_url, arguments.namespace, arguments.subject))
+    asyncio.run(main(arguments.nats_url, arguments.namespace, arguments.subject, arguments.data))

@@ -87,9 +87,9 @@ class Context:
     """
 
     __slots__ = (
-        "_arrived", "_http", "_log", "_names", "_next_loop", "_progress", "_scope", "_services",
-        "_started_at", "attempt", "checkpoints", "execution", "input", "is_asked", "iteration", "node",
-        "now", "resumed", "traceparent",
+        "_arrived", "_checkpoints", "_finished", "_http", "_log", "_names", "_next_loop", "_progress",
+        "_save", "_scope", "_services", "_started_at", "attempt", "execution", "input", "is_asked",
+        "iteration", "node", "now", "resumed", "traceparent",
     )  # fmt: skip
 
     def __init__(
@@ -116,7 +116,9 @@ class Context:
         self.traceparent = traceparent
         self.is_asked = task.is_asked
         self.resumed = None if task.resumed is None else _resumption(task.resumed)
-        self.checkpoints = Checkpoints(task.checkpoints, save)
+        self._checkpoints: Checkpoints | None = None
+        self._finished = task.checkpoints
+        self._save = save
         self._next_loop = task.next_loop
         self._services = services
         self._scope = scope
@@ -171,6 +173,13 @@ class Context:
         if self._http is None:
             self._http = HttpCalls(self._services.http, self.idempotency_key, self.traceparent)
         return self._http
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Finished calls, which no later attempt repeats."""
+        if self._checkpoints is None:
+            self._checkpoints = Checkpoints(self._finished, self._save)
+        return self._checkpoints
 
     @property
     def log(self) -> AttemptLog:

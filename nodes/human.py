@@ -173,13 +173,12 @@ def _asked(context: Context, parameters: App) -> Wait:
         raise invalid_parameter("choices", "is required by kind choice")
     if parameters.timeout_action == "default":
         _default_port(parameters)  # better refused now than when it is late
-    choices = [msgspec.to_builtins(each) for each in parameters.choices]
     question = Question(
         kind=parameters.kind,
         title=parameters.title,
         message=parameters.message,
         fields=_fields(parameters),
-        choices=choices if parameters.kind == "choice" else None,
+        choices=_choices(parameters) or None,
         value=_shown(context, parameters),
         editable=parameters.editable,
         approvers=parameters.approvers,
@@ -189,6 +188,12 @@ def _asked(context: Context, parameters: App) -> Wait:
     )
     seconds = checked_wait(context, parameters.respond_within)
     return Wait(WaitKind.INTERACTION, seconds=seconds, question=question)
+
+
+def _choices(parameters: App) -> list[dict[str, Any]]:
+    if parameters.kind != "choice":
+        return []
+    return [msgspec.to_builtins(each) for each in parameters.choices]
 
 
 def _fields(parameters: App) -> dict[str, Any]:
@@ -231,11 +236,14 @@ def _default_port(parameters: App) -> str:
     given = parameters.default_answer
     if given is None:
         raise invalid_parameter("default_answer", "is required by timeout_action default")
-    choices = [msgspec.to_builtins(each) for each in parameters.choices]
     choice = UNSET if given.choice is UNSET else _raw(given.choice)
     try:
         return port_of(
-            parameters.kind, choices, approved=given.approved, choice=choice, port=given.port
+            parameters.kind,
+            _choices(parameters),
+            approved=given.approved,
+            choice=choice,
+            port=given.port,
         )
     except Unfit as unfit:
         raise invalid_parameter("default_answer", f"does not fit: {unfit}") from unfit

@@ -3,6 +3,7 @@
 Workers may only report; what comes in at their door is never read as a command.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final, assert_never
 
 import msgspec
@@ -15,6 +16,7 @@ from contracts.messages import (
     CancelExecution,
     Checkpoint,
     Command,
+    CommandAnswer,
     EndChild,
     EndWait,
     PauseExecution,
@@ -25,6 +27,7 @@ from contracts.messages import (
     Starting,
     UnpauseExecution,
     UnreadableTask,
+    encode,
 )
 from scheduler.core.decision import (
     Admitted,
@@ -47,12 +50,16 @@ from scheduler.tokens import Tokens
 
 log: Final = structlog.get_logger()
 
+Tell = Callable[[str, bytes], Awaitable[None]]
+"""Sends a core message."""
+
 
 class Inbox:
     """Turns messages of the inbox into entries. `refused` counts results whose token does not fit."""
 
-    def __init__(self, intake: Intake, tokens: Tokens, letters: Letters) -> None:
+    def __init__(self, intake: Intake, tokens: Tokens, letters: Letters, tell: Tell) -> None:
         self._intake = intake
+        self._tell = tell
         self._tokens = tokens
         self._letters = letters
         self.refused = 0
@@ -89,6 +96,9 @@ class Inbox:
             node_id=report.node_id,
             subject=message.subject,
         )
+        if not isinstance(report, Result) and report.reply_to is not None:
+            refusal = CommandAnswer(report.execution_id, code="token_refused")
+            await self._tell(report.reply_to, encode(refusal))
         await message.ack()
 
     def _put(

@@ -134,7 +134,7 @@ class Scheduler:
         self._letters = Letters(store)
         self._intake = Intake()
         self._stream_missing = asyncio.Event()
-        self._inbox = Inbox(self._intake, tokens, self._letters)
+        self._inbox = Inbox(self._intake, tokens, self._letters, bus.publish)
         self._slots = Slots(store, self._intake)
         self._admission = Admission(slots=self._slots_of, now=time.monotonic)
         self._sweeper = Sweeper(store, self._intake, Families(store, self._intake))

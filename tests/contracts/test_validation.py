@@ -272,8 +272,8 @@ WARNINGS: dict[str, tuple[Any, list[tuple[str, str]]]] = {
         [("/settings/error_policy", "error_port_unwired")],
     ),
     "settings without effect": (
-        chain(noop("a")) | {"settings": {"priority": 3, "concurrency": {"limit": 1}, "failureWorkflow": "w"}},
-        [("/settings/concurrency", "ignored_field"), ("/settings/failureWorkflow", "ignored_field"), ("/settings/priority", "ignored_field")],
+        chain(noop("a")) | {"settings": {"priority": 3, "concurrency": {"limit": 1}, "budget": {"max_tokens": 9}}},
+        [("/settings/budget", "ignored_field")],
     ),
 }  # fmt: skip
 

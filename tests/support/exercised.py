@@ -46,9 +46,8 @@ def input_name(given: Input) -> str:
     match given:
         case Reported():
             held = ("failure", "wait", "loop", "ports")
-            return (
-                f"{name} {next(each for each in held if getattr(given.result, each) is not None)}"
-            )
+            told = (each for each in held if getattr(given.result, each) is not None)
+            return f"{name} {next(told, 'nothing')}"
         case TimerDue():
             return f"{name} {given.kind}"
         case _:

@@ -57,10 +57,8 @@ def _check_run(plan: Plan, state: ExecutionState, key: RunKey, run: NodeRun) -> 
     if run.status is NodeRunStatus.WAITING:
         assert key in state.waits or key in state.held
     node = plan.nodes[key[0]]
-    if state.created.single_node_id == key[0] or run.status is NodeRunStatus.CANCELED:
-        return
-    if run.status.is_terminal and state.is_terminal:
-        return  # what came last need not have been told to all
+    if state.created.single_node_id == key[0] or run.status.is_terminal:
+        return  # alone nothing is waited for, and what ended need not hear of more
     resolved = [wire for wire in node.incoming if _is_resolved(state, wire, key[1])]
     delivered = [wire for wire in resolved if values.is_delivered(state, wire, key[1])]
     assert run.unresolved == len(node.incoming) - len(resolved), key

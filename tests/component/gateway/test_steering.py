@@ -129,7 +129,6 @@ async def test_a_signal_is_handed_on(api: httpx.AsyncClient, scheduler: Schedule
     without = await api.post(f"{path}/signal", json={"name": "paid"})
 
     assert sent.status_code == 200, sent.text
-    assert sent.json()["status"] == "WAITING" or sent.json()["status"] == "RUNNING"
     first, second = scheduler.wishes.get_nowait(), scheduler.wishes.get_nowait()
     assert isinstance(first, SendSignal)
     assert isinstance(second, SendSignal)

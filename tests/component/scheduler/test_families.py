@@ -14,6 +14,7 @@ from contracts.messages import (
     EndWait,
     PauseExecution,
     SendSignal,
+    Starting,
     Task,
     UnpauseExecution,
     decode_task_node,
@@ -76,6 +77,11 @@ async def output_of(installation: Installation, execution_id: str) -> Any:
 
 async def tell(bus: Bus, kind: str, command: Any) -> dict[str, Any]:
     """Send a command and return its answer."""
+    return await ask(bus, subjects.command(kind, command.execution_id), command)
+
+
+async def ask(bus: Bus, subject: str, question: Any) -> dict[str, Any]:
+    """Send what is answered after a commit, and return the answer."""
     answered: asyncio.Queue[bytes] = asyncio.Queue()
     inbox = bus.new_inbox()
 
@@ -83,8 +89,8 @@ async def tell(bus: Bus, kind: str, command: Any) -> dict[str, Any]:
         await answered.put(message.data)
 
     subscription = await bus.subscribe(inbox, on_answer)
-    asked = msgspec.structs.replace(command, reply_to=inbox)
-    await bus.publish(subjects.command(kind, command.execution_id), encode(asked))
+    asked = msgspec.structs.replace(question, reply_to=inbox)
+    await bus.publish(subject, encode(asked))
     async with asyncio.timeout(20):
         answer: dict[str, Any] = msgspec.json.decode(await answered.get())
     await subscription.unsubscribe()
@@ -401,3 +407,26 @@ async def test_a_question_is_stored_answered_once_and_closed(
     assert row.status == "SUCCESS"
     assert closed["status"] == "ANSWERED"
     assert msgspec.json.decode(closed["answers"])[0]["data"] == {"ok": True}
+
+
+async def test_a_worker_without_the_right_token_is_told_at_once_that_it_may_not_start(
+    installation: Installation, processes: Processes, nats_alone: NatsServer
+) -> None:
+    ids = await installation.add(ONE)
+    async with processes.scheduler():
+        (execution_id,) = await installation.start(ids)
+        await installation.until([execution_id], lambda row: row.status == "RUNNING")
+        address = subjects.TaskAddress(ANY, installation.user_id, execution_id, "only", (), 1)
+        forged = Starting(
+            execution_id=execution_id,
+            node_id="only",
+            attempt=1,
+            token="forged",
+            worker_id="w",
+            delivery="d",
+        )
+        answer = await ask(installation.bus, subjects.result(address), forged)
+
+    assert answer["code"] == "token_refused"
+    kinds = [event.kind for event in await installation.history(execution_id)]
+    assert "node_started" not in kinds

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contracts.expressions.check import check, check_templates
+from contracts.expressions.check import NODE_SCOPE, check, check_templates
 from contracts.expressions.errors import ExpressionError
 from tests.contracts.expressions.evaluating import REGEX
 
@@ -97,6 +97,25 @@ def test_names_of_the_place_are_in_scope() -> None:
     assert check("loop.item", names=frozenset({"loop"})).names == {"loop"}
     with pytest.raises(ExpressionError):
         check("input.a", scope=frozenset({"message", "static", "workflow", "now"}))
+
+
+@pytest.mark.parametrize(
+    ("source", "above"),
+    [
+        ("loop.previous", {0}),
+        ("loop['previous'].total + 1", {0}),
+        ("loop.parent.parent.previous == loop.previous", {0, 2}),
+        ("loop.item.previous + loop.index", set()),
+        ("[{'previous': 1}].map(loop, loop.previous)", set()),
+        ("input.previous", set()),
+        ("loop", set()),
+    ],
+)
+def test_whose_iteration_before_is_wanted(source: str, above: set[int]) -> None:
+    scope = NODE_SCOPE | {"loop"}
+
+    assert check(source, scope=scope).previous == above
+    assert check_templates({"a": "x {{ " + source + " }}"}, scope=scope).previous == above
 
 
 def test_a_pattern_that_is_not_constant_is_left_to_the_evaluation() -> None:
