@@ -12,7 +12,7 @@ not recover from. `lost` waits for the latter and raises: a process keeps it in 
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -216,7 +216,9 @@ class Bus:
         self, subject: str, data: bytes, headers: Headers | None = None, *, reply: str = ""
     ) -> None:
         """Send a core message, at most once. Raises PayloadTooLarge, InvalidSubject and BusClosed."""
-        await self._write((line(subject, data, headers, reply=reply, limit=self.max_payload),))
+        only = line(subject, data, headers, reply=reply, limit=self._client.max_payload)
+        self._check_open()
+        self.dropped += await self._wire.write((only,))
 
     async def publish_all(self, messages: Iterable[Sendable]) -> dict[int, BusError]:
         """`publish` many in one go: several times as cheap. Raises BusClosed alone, and has sent none then.
@@ -231,13 +233,13 @@ class Bus:
                 lines.append(line(subject, data, headers, reply=reply, limit=limit))
             except (PayloadTooLarge, InvalidSubject) as error:
                 refused[position] = error
-        await self._write(lines)
+        self._check_open()
+        self.dropped += await self._wire.write(lines)
         return refused
 
-    async def _write(self, lines: Sequence[bytes]) -> None:
+    def _check_open(self) -> None:
         if self._client.is_closed or self._client.is_draining_pubs:
             raise BusClosed(self._reason())
-        self.dropped += await self._wire.write(lines)
 
     async def request(
         self,

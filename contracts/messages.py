@@ -187,7 +187,7 @@ class LoopOrder(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="result"):
     """The end of one attempt: outputs per port, a failure, a wait, or the order of a loop.
 
-    Instants by the worker's clock.
+    Instants by the worker's clock. `usage` leaves out what the attempt's checkpoints told of theirs.
     """
 
     execution_id: str

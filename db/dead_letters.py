@@ -8,7 +8,7 @@ import msgspec
 
 from db import queries
 from db.pages import Page, page_of
-from db.store import Row, Store
+from db.store import Row, Session, Store
 
 _SQL: Final = queries.load("dead_letters")
 
@@ -82,6 +82,33 @@ async def page(
         with_nobodys,
     )
     return page_of([_letter(row) for row in rows], limit, key=lambda row: row.id)
+
+
+async def hold(session: Session, letter_ids: Sequence[str]) -> frozenset[str]:
+    """Return which of these messages nobody put back to work yet; until the end of the transaction nobody else can."""
+    rows = await session.fetch(_SQL["hold_messages"], letter_ids)
+    return frozenset(str(row["id"]) for row in rows)
+
+
+async def mark_redriven(session: Session, letter_ids: Sequence[str]) -> None:
+    """Say that messages were put back to work."""
+    await session.execute(_SQL["mark_redriven"], letter_ids)
+
+
+async def redrive_tasks(session: Session, letter: DeadLetterRow, execution_id: str) -> bool:
+    """Let an execution stand for a task, and for the other tasks of its execution that nobody put back to work yet.
+
+    False, and nothing happens, if somebody was faster.
+    """
+    rows = await session.fetch(
+        _SQL["redrive_tasks"], letter.user_id, letter.execution_id, letter.id, execution_id
+    )
+    return bool(rows)
+
+
+async def delete(store: Store, letter_id: str) -> None:
+    """Forget a dead letter."""
+    await store.execute(_SQL["delete_dead_letter"], letter_id)
 
 
 def _columns(letter: DeadLetter) -> tuple[object, ...]:

@@ -152,7 +152,7 @@ async def cancel_many(gateway: Gateway, call: Call[NoQuery, BulkCancelBody]) -> 
     rows, place = await _matched(gateway, call)
     wanted = [row for row in rows if not is_over(row)]
     if call.body.dry_run or not wanted:
-        return _result(len(rows), 0, len(rows) - len(wanted), place)
+        return done_of(len(rows), 0, len(rows) - len(wanted), place)
     by = By(source="API", user_id=call.user_id)
     wishes = [
         CancelExecution(execution_id=row.id, by=by, reason=call.body.reason) for row in wanted
@@ -161,7 +161,7 @@ async def cancel_many(gateway: Gateway, call: Call[NoQuery, BulkCancelBody]) -> 
     if len(answers) < len(wishes):
         raise unavailable("The scheduler")
     done = sum(1 for each in answers.values() if each.code is None)
-    return _result(len(rows), done, len(rows) - done, place)
+    return done_of(len(rows), done, len(rows) - done, place)
 
 
 async def retry_many(gateway: Gateway, call: Call[NoQuery, BulkRetryBody]) -> Answer:
@@ -171,7 +171,7 @@ async def retry_many(gateway: Gateway, call: Call[NoQuery, BulkRetryBody]) -> An
     rows, place = await _matched(gateway, call)
     wanted = [row for row in rows if can_be_retried(row, call.body.from_)]
     if call.body.dry_run:
-        return _result(len(rows), 0, len(rows) - len(wanted), place)
+        return done_of(len(rows), 0, len(rows) - len(wanted), place)
     room = asyncio.Semaphore(AT_ONCE)
 
     async def retry(row: ExecutionRow) -> bool:
@@ -191,7 +191,7 @@ async def retry_many(gateway: Gateway, call: Call[NoQuery, BulkRetryBody]) -> An
         if isinstance(end, BaseException):
             raise end
     done = sum(1 for end in ends if end)
-    return _result(len(rows), done, len(rows) - done, place)
+    return done_of(len(rows), done, len(rows) - done, place)
 
 
 async def _matched(
@@ -208,22 +208,24 @@ async def _matched(
 
 def _filters(given: BulkFilter) -> ExecutionFilters:
     return ExecutionFilters(
-        workflow_id=_several(given.workflow_id),
-        version=_several(given.version),
-        status=statuses_of(_several(given.status), "/filter/status"),
-        mode=_several(given.mode),
+        workflow_id=several(given.workflow_id),
+        version=several(given.version),
+        status=statuses_of(several(given.status), "/filter/status"),
+        mode=several(given.mode),
         paused=given.paused,
-        parent_execution_id=_several(given.parent_execution_id),
+        parent_execution_id=several(given.parent_execution_id),
         created_after=given.created_after,
         created_before=given.created_before,
     )
 
 
-def _several(given: T | tuple[T, ...]) -> tuple[T, ...]:
+def several(given: T | tuple[T, ...]) -> tuple[T, ...]:
+    """Return the values of a field that takes one or several."""
     return given if isinstance(given, tuple) else (given,)
 
 
-def _result(matched: int, done: int, skipped: int, place: str | None) -> Answer:
+def done_of(matched: int, done: int, skipped: int, place: str | None) -> Answer:
+    """Answer with what became of those that fitted a filter; `place` is where the next request goes on."""
     return ok(
         BulkResult(
             matched=matched,

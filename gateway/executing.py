@@ -178,26 +178,36 @@ def raw_of(name: str, value: Any, limits: PayloadLimits) -> msgspec.Raw:
 
 def _given_input(body: ExecuteBody) -> tuple[str, Any]:
     """Return the input, and the name under which it came."""
-    given = {
-        name: value
-        for name in ("input", "trigger_data", "input_data")
-        if (value := getattr(body, name)) is not UNSET
-    }
+    given = _posted(body)
     if len(given) > 1:
         names = " and ".join(f"`{name}`" for name in given)
         raise invalid_request(wrong(f"/{list(given)[-1]}", f"{names} mean the same; send one."))
     return next(iter(given.items()), ("input", {}))
 
 
+def _posted(body: ExecuteBody) -> dict[str, Any]:
+    """Return what was posted under each name that means the input."""
+    return {
+        name: value
+        for name in ("input", "trigger_data", "input_data")
+        if (value := getattr(body, name)) is not UNSET
+    }
+
+
 async def check_input(
     gateway: Gateway, version: CompiledVersion, trigger: TriggerNode | None, body: ExecuteBody
 ) -> None:
-    """Raise Refused for an input that the start trigger's `input_schema` does not allow."""
+    """Raise Refused for an input that the start trigger's `input_schema` does not allow.
+
+    None was posted to a trigger whose pin stands for what it yields: there is nothing to check.
+    """
     node = None if trigger is None else version.document.node(trigger.node_id)
     if node is None or node.type != MANUAL_TRIGGER:
         return
     schema = node.parameters.get("input_schema")
     if schema is None:
+        return
+    if node.id in version.document.pin_data and not _posted(body):
         return
     name, value = _given_input(body)
     key = (version.id, node.id)

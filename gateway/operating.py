@@ -1,7 +1,7 @@
 """Operations for those who run the engine: workers, and messages that nobody could finish."""
 
 import base64
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -12,7 +12,7 @@ from contracts.ids import is_uuid
 from contracts.times import rfc3339
 from db.dead_letters import DeadLetterFilters, DeadLetterRow
 from db.workers import WorkerFilters, WorkerRow
-from gateway.answers import Answer, ok
+from gateway.answers import NO_CONTENT, Answer, ok
 from gateway.bodies import Nothing
 from gateway.calls import Call
 from gateway.instants import Instant, shown
@@ -111,11 +111,30 @@ async def list_dead_letters(gateway: Gateway, call: Call[DeadLettersQuery, Nothi
         after,
         with_nobodys="admin" in call.scopes,
     )
-    return ok(page_of(map(_summary, rows), place))
+    return ok(page_of(map(summary_of, rows), place))
 
 
 async def get_dead_letter(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Answer:
     """Answer with one dead letter; those that belong to nobody are seen by admins."""
+    row = await read_letter(gateway, call)
+    return ok(
+        DeadLetter(
+            **msgspec.structs.asdict(summary_of(row)),
+            headers=row.headers,
+            body=base64.b64encode(row.body).decode(),
+        )
+    )
+
+
+async def delete_dead_letter(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Answer:
+    """Forget a dead letter."""
+    row = await read_letter(gateway, call)
+    await db.dead_letters.delete(gateway.store, row.id)
+    return NO_CONTENT
+
+
+async def read_letter(gateway: Gateway, call: Call[Any, Any]) -> DeadLetterRow:
+    """Return the dead letter of the path. Raises Refused, also for one of nobody's that no admin asks for."""
     letter_id = call.path["dead_letter_id"]
     if not is_uuid(letter_id):
         raise not_found()
@@ -124,13 +143,7 @@ async def get_dead_letter(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Ans
         row = await db.dead_letters.get(gateway.store, None, letter_id)
     if row is None:
         raise not_found()
-    return ok(
-        DeadLetter(
-            **msgspec.structs.asdict(_summary(row)),
-            headers=row.headers,
-            body=base64.b64encode(row.body).decode(),
-        )
-    )
+    return row
 
 
 def _worker(row: WorkerRow) -> Worker:
@@ -147,7 +160,8 @@ def _worker(row: WorkerRow) -> Worker:
     )
 
 
-def _summary(row: DeadLetterRow) -> DeadLetterSummary:
+def summary_of(row: DeadLetterRow) -> DeadLetterSummary:
+    """Return a dead letter as lists show it."""
     return DeadLetterSummary(
         id=row.id,
         source=row.source,

@@ -6,12 +6,14 @@ from contracts.history import EventMessage
 from contracts.model import Document
 from gateway import (
     account,
+    bulk,
     executing,
     executions,
     health,
     node_types,
     operating,
     payloads,
+    redriving,
     reference,
     webhooks,
     workflows,
@@ -406,6 +408,56 @@ AROUND: Final[tuple[Operation[Any, Any], ...]] = (
         query=NoQuery,
         body=NO_BODY,
         returns={200: Returns(description="The dead letter", type=operating.DeadLetter)},
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/dead-letters/{dead_letter_id}",
+        scope="write",
+        tag="operations",
+        summary="Delete a dead letter",
+        handler=operating.delete_dead_letter,
+        query=NoQuery,
+        body=NO_BODY,
+        returns={204: Returns(description="It is gone")},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/dead-letters/bulk/redrive",
+        scope="execute",
+        tag="operations",
+        summary="Redrive dead letters",
+        description=(
+            "Takes the filters of the list, at least one, and up to 1,000 dead letters at a time, newest "
+            "first: repeat it with `next_cursor` until that is null. With `dry_run` nothing is done."
+        ),
+        handler=redriving.redrive_many,
+        query=NoQuery,
+        body=Body(type=redriving.BulkRedriveBody),
+        example={"filter": {"source": "TASK", "reason": "DELIVERIES_EXHAUSTED"}},
+        returns={200: Returns(description="What was done", type=bulk.BulkResult)},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/dead-letters/{dead_letter_id}/redrive",
+        scope="execute",
+        tag="operations",
+        summary="Redrive a dead letter",
+        description=(
+            "Of a task: starts a retry of its execution, which stands for all dead letters of that "
+            "execution's tasks. Of a message: publishes it again on its subject. One that was redriven "
+            "before is answered with what came of it, and nothing happens."
+        ),
+        handler=redriving.redrive_letter,
+        query=NoQuery,
+        body=NO_BODY,
+        returns={
+            202: Returns(
+                description="It is put back to work",
+                type=operating.DeadLetterSummary,
+                headers=("Location", "Idempotent-Replayed"),
+            )
+        },
+        problems=("not_finished", "already_finished"),
     ),
 )
 

@@ -5,7 +5,7 @@ an execution whose message was lost is found by the scheduler's sweeper.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -20,7 +20,7 @@ from contracts.payloads import PayloadLimits
 from db.errors import StoreUnavailable
 from db.executions import NewExecution
 from db.idempotency import Claim
-from db.store import Store
+from db.store import Session, Store
 from gateway.batches import Batches
 from gateway.metrics import Metrics
 
@@ -81,8 +81,21 @@ class Starter:
 
         Raises StoreUnavailable; they may have been committed then.
         """
+
+        async def is_first(session: Session) -> bool:
+            return claim is None or await db.idempotency.claim(session, claim)
+
+        return await self.create_if(is_first, batch)
+
+    async def create_if(
+        self, is_first: Callable[[Session], Awaitable[bool]], batch: Sequence[NewExecution]
+    ) -> bool:
+        """Commit executions together with what `is_first` writes, and publish their starts; nothing if it says no.
+
+        Raises StoreUnavailable; they may have been committed then.
+        """
         async with self._store.transaction() as session:
-            if claim is not None and not await db.idempotency.claim(session, claim):
+            if not await is_first(session):
                 return False
             await db.executions.create(session, batch)
         self._metrics.executions_created.inc(len(batch))

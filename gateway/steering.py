@@ -157,9 +157,7 @@ async def _end_wait(gateway: Gateway, call: Call[NoQuery, ResumeBody], row: Exec
     await commands.carry_out(gateway, row.user_id, wish)
 
 
-async def _respond(
-    gateway: Gateway, call: Call[NoQuery, ResumeBody], interaction_id: str
-) -> None:
+async def _respond(gateway: Gateway, call: Call[NoQuery, ResumeBody], interaction_id: str) -> None:
     question = await interactions.find(gateway, call.user_id, interaction_id)
     if question is None:
         raise not_found()

@@ -74,7 +74,7 @@ class NodeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 async def retry_execution(gateway: Gateway, call: Call[NoQuery, RetryBody]) -> Answer:
     """Start an execution that takes over what succeeded in an old one, or begins it anew."""
-    _check_bus(gateway)
+    check_bus(gateway)
     row = await read_row(gateway.store, call.user_id, call.path["execution_id"])
     new, version = await retried(
         gateway,
@@ -89,7 +89,7 @@ async def retry_execution(gateway: Gateway, call: Call[NoQuery, RetryBody]) -> A
 
 async def fork_execution(gateway: Gateway, call: Call[NoQuery, ForkBody]) -> Answer:
     """Start an execution that takes over all that does not lie behind a node of an old one."""
-    _check_bus(gateway)
+    check_bus(gateway)
     row = await read_row(gateway.store, call.user_id, call.path["execution_id"])
     old = await folded(gateway, row)
     version = await _version(gateway, row, call.body.version)
@@ -110,7 +110,7 @@ async def fork_execution(gateway: Gateway, call: Call[NoQuery, ForkBody]) -> Ans
 
 async def execute_node(gateway: Gateway, call: Call[WaitQuery, NodeBody]) -> Answer:
     """Start an execution of one node alone, with what is lent to it."""
-    _check_bus(gateway)
+    check_bus(gateway)
     workflow = await read_workflow(gateway.store, call.user_id, call.path["workflow_id"])
     version = await _of_workflow(gateway, workflow, call.body.version)
     if call.body.parameters:
@@ -349,6 +349,7 @@ async def _upstream(
     return await folded(gateway, row)
 
 
-def _check_bus(gateway: Gateway) -> None:
+def check_bus(gateway: Gateway) -> None:
+    """Raise Refused unless NATS is there to hear of a new execution."""
     if not gateway.bus.is_connected:
         raise unavailable("NATS")

@@ -208,15 +208,15 @@ class Loop:
     async def _look_up(self, batch: Sequence[Entry]) -> None:
         """Find the workflows that decisions may start: the core reads nothing."""
         for entry in batch:
+            given = entry.given
+            if isinstance(given, Reported) and given.result.ports is not None:
+                continue  # a success starts none
             live = self._executions.get(entry.execution_id)
             if live is not None and not live.state.is_terminal:
                 await self._look_up_for(entry, live)
 
     async def _look_up_for(self, entry: Entry, live: Live) -> None:
         given = entry.given
-        is_success = isinstance(given, Reported) and given.result.ports is not None
-        if is_success:
-            return
         if isinstance(given, Reported):
             entry.given = given = await self._looked_up(given, live)
         if live.plan.failure_workflow is not None:
@@ -467,6 +467,8 @@ class Loop:
 
     def _tell_slots(self, pending: Pending) -> None:
         state = pending.live.state
+        if state.created.slot is None:
+            return
         if (wanted := pending.slot_wanted) is not None:
             self._slots.wanted(state.id, state.created.workflow_id, wanted)
         if (freed := pending.slot_freed) is not None:

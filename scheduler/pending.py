@@ -6,7 +6,15 @@ import msgspec
 
 from contracts import history
 from contracts.execution.state import ExecutionState
-from contracts.history import ChildFinished, Event, EventMessage, MaybeRaw, NodeRunRef, Slot
+from contracts.history import (
+    ChildFinished,
+    Event,
+    EventMessage,
+    ExecutionStarted,
+    MaybeRaw,
+    NodeRunRef,
+    Slot,
+)
 from contracts.ids import RunKey
 from contracts.messages import encode
 from db.advances import Advance, ChildRow, ClosingRow, EventRow, InteractionRow, TimerRow
@@ -69,26 +77,32 @@ class Pending:
     def add(self, entry: Entry, decision: Decision) -> None:
         """Collect one decision; the last event of it carries what it dispatched."""
         self.entries.append((entry, decision))
-        for position, event in enumerate(decision.events, 1):
-            last = position == len(decision.events)
-            dispatched = decision.dispatched if last else ()
+        for event in decision.events:
+            dispatched = decision.dispatched if event is decision.events[-1] else ()
             self.events.append(Recorded(event, history.encode_data(event.data), dispatched))
+            if type(event.data) is ChildFinished:
+                self.released.append(event.data.child_execution_id)
         self.tasks.update(dict.fromkeys(decision.dispatched))
+        # Most decisions have none of what follows, and every step comes by here.
+        if decision.cleared or decision.timers:
+            self._add_timers(decision)
+        if decision.children or decision.orphans:
+            self.children.extend(decision.children)
+            self.given_up.extend(decision.orphans)
+        if decision.opened or decision.closed:
+            self._add_questions(decision)
+        self.stop = self.stop or decision.stop_workers
+
+    def _add_timers(self, decision: Decision) -> None:
         for key in decision.cleared:
             self.timers.pop(key, None)  # set and cleared within one batch
         self.timers.update({timer.key: timer for timer in decision.timers})
         self.cleared.extend(decision.cleared)
-        self.children.extend(decision.children)
+
+    def _add_questions(self, decision: Decision) -> None:
         self.opened.update((each.id, each) for each in decision.opened)
         for each in decision.closed:
             self.closed.setdefault(each.id, each)
-        self.given_up.extend(decision.orphans)
-        self.released.extend(
-            event.data.child_execution_id
-            for event in decision.events
-            if type(event.data) is ChildFinished
-        )
-        self.stop = self.stop or decision.stop_workers
 
     @property
     def must_commit(self) -> bool:
@@ -115,11 +129,16 @@ class Pending:
 
 def creation(pending: Pending) -> tuple[Recorded, ...]:
     """Return the creation of an execution that was admitted just now, for it is told with its first advance."""
-    if pending.was != 1 or not pending.events:
-        return ()
     state = pending.live.state
+    if not pending.events or not (pending.was == 1 or (state.carried and _starts(pending))):
+        return ()
     created = Event(1, state.created_at, state.created)
     return (Recorded(created, history.encode_data(state.created), ()),)
+
+
+def _starts(pending: Pending) -> bool:
+    """Whether the execution starts with this advance: what it carries over was stored with its creation."""
+    return any(type(recorded.event.data) is ExecutionStarted for recorded in pending.events)
 
 
 def advance_of(pending: Pending) -> Advance:
@@ -183,7 +202,7 @@ def event_message(execution_id: str, recorded: Recorded) -> EventMessage:
         event.node_id,
         event.iteration,
         event.attempt,
-        tuple(NodeRunRef(node_id, iteration) for node_id, iteration in recorded.dispatched),
+        tuple([NodeRunRef(node_id, iteration) for node_id, iteration in recorded.dispatched]),
     )
 
 

@@ -318,9 +318,9 @@ async def call(
     handler: Handler, context: Context, parameters: Any, threads: Executor | None = None
 ) -> Any:
     """Return what the handler answers within the node's timeout; what it raises is a failure."""
-    deadline = asyncio.timeout(context.node.timeout)
+    deadline = None if handler.is_brief else asyncio.timeout(context.node.timeout)
     try:
-        if handler.is_brief:
+        if deadline is None:
             return handler.handle(context, parameters)
         async with deadline:
             if handler.is_blocking:
@@ -335,7 +335,8 @@ async def call(
             raise
         return _crashed_in(context)
     except TimeoutError:
-        return timed_out(context.node) if deadline.expired() else _crashed_in(context)
+        is_overdue = deadline is not None and deadline.expired()
+        return timed_out(context.node) if is_overdue else _crashed_in(context)
     except (Exception, SystemExit):  # noqa: BLE001  # the edge to code that the engine does not know
         return _crashed_in(context)
 

@@ -141,8 +141,10 @@ class _Explainer:
 
     def _succeeded(self) -> Cause:
         continued = self._state.continued_errors
-        failures = f"; {continued} failures were continued" if continued else ""
-        return self._at_end("succeeded", f"every node run is over, and none failed{failures}")
+        message = "every node run is over, and none stopped it"
+        if continued:
+            message += f"; continued failures: {continued}"
+        return self._at_end("succeeded", message)
 
     def _canceled(self) -> Cause:
         said = self._facts.canceled
@@ -377,7 +379,8 @@ class _Explainer:
         said = self._facts.paused
         who = "" if said is None else f" by {_who(said.by)}{_because(said.reason)}"
         held = len(self._state.held)
-        holds = f"; it holds back {held} node runs" if held else ""
+        runs = "node run" if held == 1 else "node runs"
+        holds = f"; it holds back {held} {runs}" if held else ""
         return Cause(
             code="paused",
             message=f"the execution is paused{who}{holds}",

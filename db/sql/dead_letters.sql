@@ -27,3 +27,44 @@ select *
      and ($7::timestamptz is null or created_at < $7)
 order by id desc
    limit $3;
+
+-- name: hold_messages
+-- Lock those of these messages that nobody put back to work yet, in one order for all; tasks are put back otherwise.
+  select id
+    from dead_letters
+   where id = any ($1::uuid[])
+     and source <> 'TASK'
+     and redriven_at is null
+order by id
+     for update;
+
+-- name: mark_redriven
+-- Say that messages were put back to work.
+update dead_letters
+   set redriven_at = now()
+ where id = any ($1::uuid[]);
+
+-- name: redrive_tasks
+-- Let a new execution stand for all tasks of an execution that nobody put back to work yet; nothing happens if somebody was
+-- faster with the one that is meant.
+with held as (
+      select id
+        from dead_letters
+       where user_id = $1
+         and execution_id = $2
+         and source = 'TASK'
+         and redriven_at is null
+    order by id
+         for update
+)
+   update dead_letters
+      set redriven_at = now(),
+          redriven_as = $4
+    where id in (select id from held)
+      and $3 in (select id from held)
+returning id;
+
+-- name: delete_dead_letter
+-- Forget a dead letter.
+delete from dead_letters
+ where id = $1;

@@ -1,20 +1,20 @@
-"""Commands on executions: `list`, `show`, `watch`, `cancel`."""
+"""Commands on executions: `list`, `show`, `watch`, and those of `steering`."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from urllib.parse import quote
 
 import typer
 
+from flotilla.cli import steering
 from flotilla.cli.exits import Exit
 from flotilla.cli.output import Format, FormatOption
+from flotilla.cli.steering import Id, label_of, path_of
 
 if TYPE_CHECKING:
     from flotilla.client import Client
 
-app: Final = typer.Typer(help="See and end executions.", no_args_is_help=True)
+app: Final = typer.Typer(help="See, steer and retry executions.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="An execution.", show_default=False)]
 Statuses = Annotated[
     list[str] | None, typer.Option("--status", help="Only with this status; may be repeated.")
 ]
@@ -54,7 +54,7 @@ def show(execution_id: Id, output: FormatOption = Format.TABLE) -> None:
     from flotilla.cli.output import columns, emit, facts
 
     async def work(client: "Client") -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        path = _path(execution_id)
+        path = path_of(execution_id)
         execution = await client.get(path)
         return execution, (await client.get(f"{path}/node-runs", {"limit": 500}))["items"]
 
@@ -77,35 +77,18 @@ def watch(
     from flotilla.cli import following, session
 
     async def work(client: "Client") -> tuple[dict[str, Any], Exit]:
-        execution = await client.get(_path(execution_id))
+        execution = await client.get(path_of(execution_id))
         return await following.follow(client, execution, seconds=timeout)
 
     following.conclude(*session.with_client(work), output)
 
 
-@app.command("cancel")
-def cancel(
-    execution_id: Id,
-    reason: Annotated[str | None, typer.Option("--reason", help="Kept in its history.")] = None,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """End an execution: nothing new starts, and what runs is told to stop."""
-    from flotilla.cli import session
-    from flotilla.cli.output import emit
-
-    body = {} if reason is None else {"reason": reason}
-
-    async def work(client: "Client") -> dict[str, Any]:
-        canceled: dict[str, Any] = await client.post(f"{_path(execution_id)}/cancel", body)
-        return canceled
-
-    canceled = session.with_client(work)
-    emit(canceled, output, f"{canceled['id']}  {canceled['status']}")
-
-
-def _path(execution_id: str) -> str:
-    """The path of an execution, whatever was typed."""
-    return f"/v1/executions/{quote(execution_id, safe='')}"
+app.command("cancel")(steering.cancel)
+app.command("pause")(steering.pause)
+app.command("resume")(steering.resume)
+app.command("signal")(steering.send_signal)
+app.command("retry")(steering.retry)
+app.command("explain")(steering.explain)
 
 
 def _row(execution: dict[str, Any]) -> tuple[Any, ...]:
@@ -116,9 +99,7 @@ def _row(execution: dict[str, Any]) -> tuple[Any, ...]:
 def _node_row(node_run: dict[str, Any]) -> tuple[Any, ...]:
     failure = node_run.get("failure")
     shown = f"{failure['code']}: {failure['message']}" if failure else None
-    iteration = "-".join(map(str, node_run["iteration"]))
-    label = f"{node_run['node_id']}[{iteration}]" if iteration else node_run["node_id"]
-    return (label, node_run["status"], node_run["attempt"], _took(node_run), shown)
+    return (label_of(node_run), node_run["status"], node_run["attempt"], _took(node_run), shown)
 
 
 def _took(timed: dict[str, Any]) -> str | None:

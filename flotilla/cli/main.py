@@ -5,7 +5,7 @@ from typing import Final
 
 import typer
 
-from flotilla.cli import executions, processes, workflows
+from flotilla.cli import executions, processes, redriving, workflows
 from flotilla.cli.exits import CommandFailed
 
 app: Final = typer.Typer(
@@ -24,6 +24,7 @@ app.command("migrate")(processes.migrate)
 app.command("apply")(workflows.apply)
 app.command("run")(workflows.run)
 app.command("validate")(workflows.validate)
+app.command("redrive")(redriving.redrive)
 app.add_typer(executions.app, name="executions")
 
 

@@ -83,6 +83,11 @@ class Progress:
                 yield self._set(
                     ref["node_id"], ref.get("iteration", ()), status="SKIPPED", note=data["reason"]
                 )
+        elif kind == "outputs_carried":
+            for ref in data["node_runs"]:
+                if "ports" in ref:
+                    path = ref.get("iteration", ())
+                    yield self._set(ref["node_id"], path, status="SUCCESS", note="carried")
         elif kind == "node_succeeded":
             yield self._finish(event, "SUCCESS", at, note=_ports(data))
         elif kind == "node_failed":

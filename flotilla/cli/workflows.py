@@ -1,18 +1,15 @@
 """Commands on workflows: `apply`, `run`, `validate`."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flotilla.cli.exits import CommandFailed, Exit
+from flotilla.cli.exits import Exit
 from flotilla.cli.output import Format, FormatOption
 
 if TYPE_CHECKING:
     from flotilla.client import Client
-
-MOST_BYTES: Final = 16 * 1024 * 1024
 
 File = Annotated[Path, typer.Argument(help="A workflow as JSON or YAML.", show_default=False)]
 
@@ -74,8 +71,9 @@ def run(
     """Execute a workflow."""
     from flotilla.cli import following, running, session
     from flotilla.cli.output import emit
+    from flotilla.cli.values import read_value
 
-    value = _input(input)
+    value = read_value("--input", input)
 
     async def work(client: "Client") -> tuple[dict[str, Any], Exit]:
         execution = await running.start(client, workflow, value)
@@ -112,21 +110,3 @@ def validate(file: File, output: FormatOption = Format.TABLE) -> None:
     emit({name: found[name] for name in ("valid", "errors", "warnings")}, output, table)
     if not found["valid"]:
         raise typer.Exit(Exit.USAGE)
-
-
-def _input(text: str) -> Any:
-    """The value that `--input` spells. Raises CommandFailed."""
-    from contracts.strict_json import MalformedJson, read_json
-
-    try:
-        return read_json(_bytes_of(text))
-    except MalformedJson as error:
-        raise CommandFailed(f"--input: {error.message}", Exit.USAGE) from None
-    except OSError as error:
-        raise CommandFailed(f"--input: {text[1:]}: {error.strerror}", Exit.USAGE) from None
-
-
-def _bytes_of(text: str) -> bytes:
-    if text == "@-":
-        return sys.stdin.buffer.read(MOST_BYTES)
-    return Path(text[1:]).read_bytes() if text.startswith("@") else text.encode()

@@ -19,6 +19,7 @@ from flotilla.embedded.polling import comes_true
 log = structlog.get_logger()
 
 PROC = Path("/proc")
+REAP_SECONDS = 0.5
 
 
 async def stop_leftover(
@@ -58,11 +59,27 @@ def exists(pid: int) -> bool:
     return True
 
 
+async def is_strangers(pid: int, argument: str) -> bool:
+    """Whether the number belongs to a process that has not this argument.
+
+    One that has ended keeps its number until somebody has waited for its end, which is given a moment.
+    """
+    if runs_with(pid, argument):
+        return False
+    await comes_true(lambda: not _has_ended(pid), seconds=REAP_SECONDS)
+    return exists(pid)
+
+
 def runs_with(pid: int, argument: str) -> bool:
     """Whether the process runs, and has this argument; one that has ended and was not waited for does not run."""
     if (PROC / "self").exists():
         return argument in _arguments_in_proc(pid)
     return argument in _command_by_ps(pid)  # which does not tell where an argument ends
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether nothing is left of a process but its number; where there is no /proc, nobody tells."""
+    return _arguments_in_proc(pid) == [""]
 
 
 def _arguments_in_proc(pid: int) -> Sequence[str]:

@@ -89,7 +89,7 @@ class PostgresServer(Server):
             accounts.let_through(self._account, binaries.postgres("postgres").parent)
             accounts.let_through(self._account, self.folder)
         if self._data.exists():
-            self._forget_stranger()
+            await self._forget_strangers()
         else:
             await self._initialise()
 
@@ -114,17 +114,17 @@ class PostgresServer(Server):
             writer.write(startup_message(user=USER, database=DATABASE))
             return await reader.readexactly(1) == b"R"
 
-    def _forget_stranger(self) -> None:
-        """Remove a pid file whose number belongs to somebody else by now, as after the restart of a container.
+    async def _forget_strangers(self) -> None:
+        """Remove lock files whose number belongs to somebody else by now, as after the restart of a container.
 
-        PostgreSQL would take any living process of our user for its old server, and refuse to start. If nobody has the
-        number, the file is left to PostgreSQL, which also looks for sessions that are still there.
+        PostgreSQL would take any living process of our user for its old server, even one that was just killed and that
+        nobody has waited for, and refuse to start. If nobody has the number, the files are left to PostgreSQL, which
+        also looks for sessions that are still there.
         """
-        pid = leftovers.pid_in(self.pid_file)
-        if pid is None or leftovers.runs_with(pid, self.identity):
-            return
-        if leftovers.exists(pid):
-            self.pid_file.unlink()
+        for file in (self.pid_file, *self._data.glob(".s.PGSQL.*.lock")):
+            pid = leftovers.pid_in(file)
+            if pid is not None and await leftovers.is_strangers(pid, self.identity):
+                file.unlink()
 
     def _has_its_port(self) -> bool:
         """A stranger who took the port is not taken for our server, which notes its state in its pid file."""

@@ -245,7 +245,7 @@ class Step:
             timing=run.timing,
             worker_id=run.worker_id,
         )
-        self.record(done, key, run.attempt)
+        self.record(done, key, run.attempt or None)
 
     # --- failures ----------------------------------------------------------------------------
 
@@ -306,7 +306,7 @@ class Step:
             policy=node.on_error,
             ports=self._continued(key, node, failure, run),
         )
-        self.record(failed, key, run.attempt)
+        self.record(failed, key, run.attempt or None)
         if node.on_error is OnError.STOP:
             self._stop(key, failure)
 

@@ -103,7 +103,7 @@ class _Graph:
         """Add the nodes outside of loops, or a body with what leads back from it."""
         chance = self._chance
         inside: list[Node] = []
-        for _ in range(chance.randint(1, 9 - 2 * depth)):
+        for _ in range(chance.randint(1, 6 - depth) if depth else 12):
             if inside and self._left <= 0:
                 break
             self._left -= 1

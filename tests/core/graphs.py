@@ -3,15 +3,19 @@
 import itertools
 from typing import Any, Final
 
+import msgspec
+
+from contracts.execution.plan import Plan
+from contracts.history import CarriedRun, LoopRules, LoopStarted
 from contracts.model import OnError, RetryPolicy
-from tests.support.engine import Engine, compiled, document, node, wire
+from tests.support.engine import Engine, compiled, document, key_of, node, raw, wire
 
 ONE_TRY: Final[dict[str, Any]] = {"retry_policy": None}
 RETRY: Final = RetryPolicy(max_tries=3, wait_between_tries=10, multiplier=2, jitter=False)
 CONTINUE: Final[dict[str, Any]] = {"retry_policy": None, "on_error": OnError.CONTINUE_ERROR}
 
 
-def graph(nodes: str, *wires: str, fields: dict[str, dict[str, Any]] | None = None) -> Any:
+def graph(nodes: str, *wires: str, fields: dict[str, dict[str, Any]] | None = None) -> Plan:
     """Return a plan from text: `a b:FLOW.LOOP`, connections such as `a.b -> c`, and fields of nodes by id."""
     made = []
     for each in nodes.split():
@@ -49,3 +53,21 @@ def over(items: list[Any], **rules: Any) -> Engine:
 def complete(engine: Engine, name: str = "each") -> Any:
     """Return what a loop yielded at its end."""
     return engine.value(name, "complete")
+
+
+def carried(name: str, **fields: Any) -> CarriedRun:
+    """Return what is carried of a node run: `main=value` is its output."""
+    node_id, iteration = key_of(name)
+    if "main" in fields:
+        fields["ports"] = {"main": raw(fields.pop("main"))}
+    return CarriedRun(node_id=node_id, iteration=iteration, **fields)
+
+
+def begun(name: str, items: list[Any] | None, **rules: Any) -> CarriedRun:
+    """Return the beginning of a loop that is carried."""
+    started = LoopStarted(
+        items=msgspec.UNSET if items is None else raw(items),
+        total=None if items is None else len(items),
+        rules=LoopRules(**rules),
+    )
+    return carried(name, loop=started)

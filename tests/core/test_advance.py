@@ -1,8 +1,6 @@
 """What follows from each input, on small graphs that say what they are about."""
 
-import itertools
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 import pytest
@@ -12,16 +10,8 @@ from contracts.history import NodesSkipped, TriggerNode
 from contracts.model import OnError, RetryPolicy, Settings
 from contracts.statuses import ExecutionStatus, Mode, SkipReason
 from scheduler.core.decision import Admitted, AttemptLost, TimerDue
+from tests.core.graphs import ONE_TRY, line
 from tests.support.engine import START, Engine, compiled, document, node, wire
-
-ONE_TRY: dict[str, Any] = {"retry_policy": None}
-
-
-def line(*ids: str, **fields: Any) -> Engine:
-    """Return an execution of nodes one after the other."""
-    nodes = [node(each, **fields) for each in ids]
-    wires = [wire(f"{left} -> {right}") for left, right in itertools.pairwise(ids)]
-    return Engine(compiled(document(nodes, wires))).start()
 
 
 class TestStart:
@@ -218,6 +208,16 @@ class TestRetries:
         assert engine.succeed("a", 1).refused == "stale_result"
         engine.succeed("a", main="at last")
         assert engine.output == {"a": "at last"}
+
+    def test_a_pause_ends_while_others_are_under_way(self) -> None:
+        nodes = [node("a", retry_policy=self.POLICY), node("b")]
+        engine = Engine(compiled(document(nodes, []))).start()
+        engine.fail("a", retryable=True)
+        assert engine.state.status is ExecutionStatus.RUNNING
+
+        engine.fire("retry:a:_:1")
+
+        assert engine.statuses == {"a": "RUNNING", "b": "RUNNING"}
 
     def test_the_pause_grows_and_the_last_try_is_final(self) -> None:
         engine = line("a", retry_policy=self.POLICY)

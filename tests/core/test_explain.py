@@ -290,7 +290,7 @@ class TestAtTheEnd:
 
         assert explanation.status is ExecutionStatus.SUCCESS
         assert only(explanation).code == "succeeded"
-        assert "1 failures were continued" in explanation.summary
+        assert "continued failures: 1" in explanation.summary
 
     def test_a_cancel(self) -> None:
         engine = line("a")

@@ -213,6 +213,13 @@ class TestWayBack:
         assert complete(engine)["results"] == [10, 21]
         assert engine.kinds.count("iteration_finished") == 2
 
+    def test_mapped_results_of_iterations_side_by_side_stand_in_input_order(self) -> None:
+        engine = self.mapped("input * 10 + loop.index", items=2, max_parallel=2)
+        engine.succeed("work@1", main=2)
+        engine.succeed("work@0", main=1)
+
+        assert complete(engine)["results"] == [10, 21]
+
     def test_a_mapping_that_names_a_node_of_the_body(self) -> None:
         engine = self.mapped("nodes.work.output.y")
 

@@ -55,6 +55,13 @@ class TestHeld:
 
         assert engine.resume().dispatched == (("a", ()), ("b", ()))
 
+    def test_resumed_before_the_start_nothing_is_held(self) -> None:
+        engine = Engine(graph("a"))
+        engine.pause()
+        engine.resume()
+
+        assert engine.start().dispatched == ["a"]
+
     def test_what_needs_no_dispatch_goes_on(self) -> None:
         engine = run("a off b", "a -> off", "off -> b", fields={"off": {"disabled": True}})
         engine.pause()

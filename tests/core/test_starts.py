@@ -1,34 +1,13 @@
 """Starts: slots, nodes alone, and what another execution gives to this one."""
 
-from typing import Any
-
-import msgspec
 import pytest
 
-from contracts.history import CarriedRun, LoopRules, LoopStarted, Slot, TriggerNode
+from contracts.history import Slot, TriggerNode
 from contracts.ids import RunKey
 from contracts.statuses import ExecutionStatus, ItemError, Mode, SkipReason, WaitKind
-from tests.core.graphs import LOOP, LOOP_WIRES, ONE_TRY, complete, graph
+from tests.core.graphs import LOOP, LOOP_WIRES, ONE_TRY, begun, carried, complete, graph
 from tests.support.assembling import task_of
-from tests.support.engine import Engine, compiled, document, key_of, node, raw, wire
-
-
-def carried(name: str, **fields: Any) -> CarriedRun:
-    """Return what is carried of a node run: `main=value` is its output."""
-    node_id, iteration = key_of(name)
-    if "main" in fields:
-        fields["ports"] = {"main": raw(fields.pop("main"))}
-    return CarriedRun(node_id=node_id, iteration=iteration, **fields)
-
-
-def begun(name: str, items: list[Any] | None, **rules: Any) -> CarriedRun:
-    """Return the beginning of a loop that is carried."""
-    started = LoopStarted(
-        items=msgspec.UNSET if items is None else raw(items),
-        total=None if items is None else len(items),
-        rules=LoopRules(**rules),
-    )
-    return carried(name, loop=started)
+from tests.support.engine import Engine, compiled, document, node, raw, wire
 
 
 class TestSlots:

@@ -18,6 +18,7 @@ COMMANDS = (
     "apply",
     "run",
     "validate",
+    "redrive",
     "executions",
 )
 

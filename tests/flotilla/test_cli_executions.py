@@ -285,3 +285,112 @@ class TestCommands:
     ) -> None:
         assert client_commands("executions", "cancel", "../workflows/w").code == Exit.REFUSED
         assert api.requests[-1].path == "/v1/executions/..%2Fworkflows%2Fw/cancel"
+
+
+class TestSteering:
+    """Commands that change where an execution is, or start another one."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "what", "body"),
+        [
+            pytest.param(("pause",), "pause", {}, id="pause"),
+            pytest.param(("pause", "--reason", "lunch"), "pause", {"reason": "lunch"}, id="why"),
+            pytest.param(("resume",), "resume", {}, id="end of a pause"),
+            pytest.param(
+                ("resume", "--node", "a", "--iteration", "4-17", "--data", '{"n": 1}'),
+                "resume",
+                {"node_id": "a", "iteration": "4-17", "data": {"n": 1}},
+                id="end of a wait",
+            ),
+            pytest.param(
+                ("resume", "--interaction", "i", "--reject", "--reason", "no"),
+                "resume",
+                {"interaction_id": "i", "approved": False, "reason": "no"},
+                id="answer",
+            ),
+            pytest.param(("resume", "--signal", "s"), "resume", {"signal": "s"}, id="signal wait"),
+            pytest.param(
+                ("signal", "paid", "--data", "[1]", "--signal-id", "s-1"),
+                "signal",
+                {"name": "paid", "data": [1], "signal_id": "s-1"},
+                id="signal",
+            ),
+            pytest.param(("retry",), "retry", {"from": "FAILED", "version": "same"}, id="retry"),
+            pytest.param(
+                ("retry", "--from", "START", "--version", "3"),
+                "retry",
+                {"from": "START", "version": 3},
+                id="rerun",
+            ),
+        ],
+    )
+    def test_what_is_typed_is_asked_for(
+        self,
+        client_commands: CommandLine,
+        api: HttpStub,
+        arguments: tuple[str, ...],
+        what: str,
+        body: dict[str, Any],
+    ) -> None:
+        api.on("POST", f"/v1/executions/{ID}/{what}", ok({**EXECUTION, "paused": True}))
+        command, *rest = arguments
+
+        ended = client_commands("executions", command, ID, *rest)
+
+        assert (ended.code, ended.out) == (Exit.DONE, f"{ID}  NEW  paused\n")
+        assert api.requests[-1].json == body
+
+    def test_a_wrong_state_is_refused(self, client_commands: CommandLine, api: HttpStub) -> None:
+        api.on("POST", f"/v1/executions/{ID}/resume", problem(409, "not_paused"))
+
+        ended = client_commands("executions", "resume", ID)
+
+        assert ended.code == Exit.REFUSED
+        assert "not_paused" in ended.err
+
+    def test_data_must_be_json(self, client_commands: CommandLine) -> None:
+        ended = client_commands("executions", "signal", ID, "paid", "--data", "{")
+
+        assert ended.code == Exit.USAGE
+        assert "--data" in ended.err
+
+    def test_causes_are_listed(self, client_commands: CommandLine, api: HttpStub) -> None:
+        causes = [
+            {"code": "paused", "message": "it is paused", "since": AT, "details": {}},
+            {
+                "code": "waiting_timer",
+                "message": "it waits",
+                "since": AT,
+                "until": LATER,
+                "node_id": "work",
+                "iteration": [3],
+                "details": {},
+            },
+        ]
+        explained = {"status": "WAITING", "summary": "WAITING: it is paused", "causes": causes}
+        api.on("GET", f"/v1/executions/{ID}/explain", ok(explained))
+
+        table = client_commands("executions", "explain", ID).out.splitlines()
+        as_json = client_commands("executions", "explain", ID, "-o", "json").out
+
+        assert table[0] == "WAITING: it is paused"
+        assert table[2].split() == ["CAUSE", "NODE", "SINCE", "UNTIL", "MESSAGE"]
+        assert table[3].split() == ["paused", "-", AT, "-", "it", "is", "paused"]
+        assert table[4].split() == ["waiting_timer", "work[3]", AT, LATER, "it", "waits"]
+        assert json.loads(as_json) == explained
+
+
+def test_what_a_retry_takes_over_shows_as_done(
+    client_commands: CommandLine, executions: Executions
+) -> None:
+    carried: Event = (
+        2,
+        "outputs_carried",
+        {"at": AT, "data": {"node_runs": [{"node_id": "start", "ports": {"main": 1}}]}},
+    )
+    executions.streams = [framed(carried, STARTED, SUCCEEDED)]
+
+    ended = client_commands("executions", "watch", ID)
+
+    assert ended.code == Exit.DONE
+    assert "SUCCESS             start  carried" in ended.err

@@ -200,6 +200,22 @@ async def test_a_killed_server_recovers_at_the_next_start(kind: Kind, folder: Pa
 
 
 @every_kind
+async def test_a_killed_server_recovers_before_anybody_has_waited_for_its_end(
+    kind: Kind, folder: Path
+) -> None:
+    """Its number still counts as living then, and PostgreSQL would not start beside it."""
+    server = kind.make(folder)
+    await kind.keep(await server.start())
+    os.kill(pid_of(server), signal.SIGKILL)
+    server._lock.release()
+
+    async with kind.make(folder) as successor:
+        assert await kind.kept(successor.url)
+
+    assert await server.wait() == -signal.SIGKILL
+
+
+@every_kind
 async def test_a_killed_server_is_kept_running(
     kind: Kind, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

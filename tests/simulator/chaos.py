@@ -39,6 +39,7 @@ FAULTS: Final = {
     "inbox_delivery_lost": Fault(0.08, "a scheduler never sees a message that was delivered to it"),
     "inbox_delivered_twice": Fault(0.1, "a message of the inbox is delivered twice at once"),
     "ack_lost": Fault(0.08, "an acknowledgement of a delivery is lost"),
+    "answer_lost": Fault(0.1, "the answer to a worker's question is lost"),
     "notice_lost": Fault(0.3, "the notice to stop working for an execution is lost"),
     "request_lost": Fault(0.2, "a request to the API of JetStream has no answer"),
     # --- processes

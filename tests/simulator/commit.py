@@ -88,6 +88,9 @@ class Commit:
         self._bear_children()
         self._open_questions()
         self._close_questions()
+        if self._database.watching is not None:
+            for execution_id in self._winners:
+                self._database.watching.committed(self._database, execution_id)
         return [(execution_id,) for execution_id in self._winners]
 
     def _rows(self, part: str) -> Iterator[Values]:
@@ -137,7 +140,7 @@ class Commit:
     def _bear_children(self) -> None:
         for child in _read_children(PARTS["born"].json(self._arguments)):
             if child.by in self._winners:
-                self._database.insert(_execution(child), bytes(child.created).decode(), child.at)
+                self._database.insert(_execution(child), child.at, bytes(child.created).decode())
 
     def _release_children(self) -> None:
         """Note what parents say of children: not of those that advance or are born with this very statement.

@@ -12,7 +12,7 @@ import msgspec
 
 from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState
-from contracts.history import ExecutionCreated, encode_data
+from contracts.history import KIND_OF, ExecutionCreated, OutputsCarried, encode_data
 from contracts.ids import PARTITIONS, partition_of
 from contracts.model import encode_document
 from contracts.specs import NodeSpec
@@ -23,6 +23,8 @@ from tests.support.engine import USER
 
 OVER: Final = frozenset(map(str, TERMINAL_EXECUTION))
 ALL_PARTITIONS: Final = range(PARTITIONS)
+FIRST: Final = KIND_OF[ExecutionCreated]
+TAKEN_OVER: Final = KIND_OF[OutputsCarried]
 
 Row = Any
 Statement = Callable[["Database", Sequence[Any]], list[Row]]
@@ -75,8 +77,8 @@ class Interaction(msgspec.Struct, kw_only=True):
 class Watching(Protocol):
     """Who wants to know what is written, before it is."""
 
-    def created(self, row: HistoryRow) -> None:
-        """An execution comes into being."""
+    def created(self, rows: Sequence[HistoryRow]) -> None:
+        """An execution comes into being, with what it takes over of another one."""
 
     def advanced(
         self,
@@ -89,6 +91,9 @@ class Watching(Protocol):
 
         `timers` are those it has until then; `believed` is its state in the memory of who commits.
         """
+
+    def committed(self, database: "Database", execution_id: str) -> None:
+        """All of the commit that let an execution advance is written."""
 
 
 Believed = Callable[[str], ExecutionState | None]
@@ -123,7 +128,12 @@ class Database:
         self.believed = believed
         return STATEMENTS[text](self, arguments)
 
-    def create(self, execution_id: str, created: ExecutionCreated) -> datetime:
+    def create(
+        self,
+        execution_id: str,
+        created: ExecutionCreated,
+        carried: Sequence[OutputsCarried] = (),
+    ) -> datetime:
         """Insert a new execution as the gateway does, and return its instant."""
         at = self.now()
         execution = Execution(
@@ -135,20 +145,31 @@ class Database:
             priority=created.priority,
             concurrency_key=created.slot.key if created.slot else None,
         )
-        self.insert(execution, encode_data(created).decode(), at)
+        self.insert(execution, at, encode_data(created).decode(), carried)
         return at
 
-    def insert(self, execution: Execution, created: str, at: datetime) -> None:
-        """Insert an execution with its first event; one that is there already stays as it is."""
+    def insert(
+        self,
+        execution: Execution,
+        at: datetime,
+        created: str,
+        carried: Sequence[OutputsCarried] = (),
+    ) -> None:
+        """Insert an execution with its first events; one that is there already stays as it is."""
         if execution.id in self.executions:
             return
+        data = (created, *(encode_data(each).decode() for each in carried))
+        rows: list[HistoryRow] = [
+            (execution.id, seq, at, FIRST if seq == 1 else TAKEN_OVER, None, None, None, each)
+            for seq, each in enumerate(data, 1)
+        ]
         execution.updated_at = self.now()
-        row: HistoryRow = (execution.id, 1, at, "execution_created", None, None, None, created)
+        execution.version = len(rows)
         self.executions[execution.id] = execution
-        self.history[execution.id] = [row]
+        self.history[execution.id] = rows
         self.timers[execution.id] = {}
         if self.watching is not None:
-            self.watching.created(row)
+            self.watching.created(rows)
 
     def held(self, partitions: Sequence[int]) -> Iterator[Execution]:
         """Yield the executions of some partitions, by id."""

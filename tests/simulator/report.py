@@ -13,7 +13,7 @@ import msgspec
 from contracts.history import DATA_OF
 from tests.simulator import verdict
 from tests.simulator.chaos import EVENTS, FAULTS
-from tests.simulator.shapes import jobs_of, may_end_early
+from tests.simulator.shapes import work_of
 from tests.simulator.simulation import Outcome, run
 
 SLICE: Final = 100
@@ -134,14 +134,13 @@ def _objections(outcome: Outcome, calm: Outcome) -> Iterator[str]:
     if calm.objection is not None:
         yield f"without trouble: {calm.objection}"
         return
-    jobs = jobs_of(outcome.seed)
-    for job in jobs:
-        found = outcome.histories[job.execution_id]
-        yield from (f"{job.execution_id}: {each}" for each in verdict.problems(job.plan, found))
-        states = outcome.states[job.execution_id], calm.states[job.execution_id]
-        difference = verdict.difference(job, *states, may_end_early=may_end_early(job, jobs))
-        if difference is not None:
-            yield f"{job.execution_id}: {difference}"
+    work = work_of(outcome.seed)
+    for execution_id, events in outcome.histories.items():
+        plan = work.plans[outcome.states[execution_id].created.version_id]
+        name = outcome.names[execution_id]
+        yield from (f"{name} ({execution_id}): {each}" for each in verdict.problems(plan, events))
+    yield from verdict.family_problems(outcome)
+    yield from verdict.Comparison(work, outcome, calm).differences()
 
 
 def examine_all(seeds: Sequence[int]) -> Report:

@@ -17,6 +17,7 @@ from db.clock import DatabaseClock
 from db.errors import StoreUnavailable
 from flotilla.cron import read_cron
 from nodes.regex import Re2
+from scheduler.admission import Admission
 from scheduler.entries import Entry
 from scheduler.service import Scheduler, SchedulerSettings
 from scheduler.tokens import Tokens
@@ -50,6 +51,19 @@ class Source:
         """Some were taken."""
 
 
+class NarrowAdmission(Admission):
+    """Queues few tasks at once, so that lines form. `width` is how many of a node type; None is no limit of its own."""
+
+    def __init__(self, width: int | None, now: Callable[[], float]) -> None:
+        super().__init__(slots=lambda _: 0, now=now)
+        self._width = width
+
+    def window(self, name: str) -> int:
+        """Return how many tasks of a fleet may be queued."""
+        window = super().window(name)
+        return window if self._width is None else min(window, self._width)
+
+
 class SimulatedScheduler(Scheduler):
     """One scheduler. What feeds it and which partitions it holds is decided from outside, without pulls and leases."""
 
@@ -63,6 +77,7 @@ class SimulatedScheduler(Scheduler):
         *,
         skew: float,
         died: Died,
+        width: int | None,
     ) -> None:
         super().__init__(
             SchedulerSettings(database_url="", nats_url=""),
@@ -78,6 +93,8 @@ class SimulatedScheduler(Scheduler):
         )
         self.process = bus.process
         self.bus = bus
+        self._admission = NarrowAdmission(width, bus.server.now)
+        self.loop._admission = self._admission
         self._died = died
         self._source = Source()
         self._advised = Arrivals()
@@ -94,16 +111,18 @@ class SimulatedScheduler(Scheduler):
         skew: float,
         died: Died,
         sweeps: bool,
+        width: int | None,
     ) -> "SimulatedScheduler":
         """Connect, and run until the process is killed or drained; with `sweeps` it looks for what was lost."""
         publisher = await Publisher(bus).__aenter__()
         session = await _session(store)
-        scheduler = cls(store, bus, publisher, session, tokens, skew=skew, died=died)
+        scheduler = cls(store, bus, publisher, session, tokens, skew=skew, died=died, width=width)
         scheduler._start(sweeps=sweeps)
         return scheduler
 
     def hold(self, partitions: frozenset[int]) -> None:
         """Hold exactly these partitions."""
+        self._admission.forget_partitions(self._partitions.owned - partitions)
         self._partitions.owned = partitions
         self._sweeper.own(partitions)
 

@@ -1,146 +1,33 @@
-"""What a seed wants done: workflows, executions, how each attempt ends, what people ask for.
+"""What a seed wants done: workflows, executions, and what people ask for.
 
-Three tables are meant to grow: NODE_KINDS, ENDINGS and ASKS. Nothing here knows of faults or of time that passed, so a
-faulty run and a calm one of the same seed have the same work to do.
+ASKS is meant to grow, as NODE_KINDS in `graphs.py` and OUTCOMES and ENDINGS in `endings.py` are. Nothing here knows of faults or
+of time that passed, so a faulty run and a calm one of the same seed have the same work to do.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
-from contracts.execution.plan import Plan, VersionFacts, compile_plan
-from contracts.failures import Failure, FailureKind
-from contracts.history import By, ExecutionCreated, TriggerNode
-from contracts.ids import Iteration, derived_uuid7
-from contracts.messages import CancelExecution
-from contracts.model import Connection, Node, OnError, RetryPolicy, Settings
-from contracts.statuses import Mode
-from tests.support.engine import CATALOGUE, START, USER, document, node, raw, wire
+from contracts.execution.plan import Plan
+from contracts.history import By, ExecutionCreated, Slot, TriggerNode
+from contracts.ids import derived_uuid7
+from contracts.messages import CancelExecution, PauseExecution, SendSignal, UnpauseExecution
+from contracts.statuses import ItemError, Mode
+from tests.simulator.endings import SHARED_SIGNALS
+from tests.simulator.graphs import FEATURES, LOOP, Wanted, plan_of
+from tests.support.engine import START, USER, raw
 
-T = TypeVar("T")
-
-PORTS: Final = ("main", "main", "main", "a", "b", "error")
-YIELDED: Final = ("main", "a", "b")
-RETRIES: Final = (
-    None,
-    RetryPolicy(max_tries=2, wait_between_tries=1),
-    RetryPolicy(wait_between_tries=0.2),
-)
-SIZES: Final = (1, 2, 3, 3, 4, 4, 5, 6, 9)
-
-
-# --- nodes ---------------------------------------------------------------------------------------
-
-
-class NodeKind(NamedTuple):
-    """A kind of node that graphs are made of, how often compared to the others."""
-
-    weight: float
-    make: Callable[[random.Random, str], Node]
-
-
-def _plain(chance: random.Random, node_id: str) -> Node:
-    return node(node_id, retry_policy=chance.choice(RETRIES), on_error=_continues(chance))
-
-
-def _disabled(chance: random.Random, node_id: str) -> Node:
-    return node(node_id, disabled=True, on_error=_continues(chance))
-
-
-def _inheriting(chance: random.Random, node_id: str) -> Node:
-    return node(node_id, retry_policy=chance.choice(RETRIES))
-
-
-def _manual(_: random.Random, node_id: str) -> Node:
-    return node(node_id, "TRIGGER.MANUAL")
-
-
-def _event(chance: random.Random, node_id: str) -> Node:
-    return node(node_id, "TRIGGER.EVENT", disabled=chance.random() < 0.1)
-
-
-def _continues(chance: random.Random) -> OnError:
-    return chance.choice((OnError.CONTINUE_ERROR, OnError.CONTINUE_REGULAR))
-
-
-NODE_KINDS: Final = {
-    "plain": NodeKind(10, _plain),
-    "disabled": NodeKind(1, _disabled),
-    "stopping or as the workflow says": NodeKind(2, _inheriting),
-}
-TRIGGER_KINDS: Final = {
-    "manual trigger": NodeKind(2, _manual),
-    "event trigger": NodeKind(1, _event),
-}
-
-
-# --- how attempts end ----------------------------------------------------------------------------
-
-
-class Ending(NamedTuple):
-    """How an attempt ends. Its first `crashes` deliveries kill their workers; a run takes `seconds`.
-
-    The result is sent after each of the pauses in `sent`; `forged` is one with a token that does not fit, sent before.
-    """
-
-    outcome: dict[str, Any]
-    crashes: int = 0
-    seconds: float = 0.01
-    sent: tuple[float, ...] = (0.0,)
-    forged: bool = False
-
-
-class EndingKind(NamedTuple):
-    """A way for attempts to end, how often compared to the others; `make` adds to an ending."""
-
-    weight: float
-    make: Callable[[random.Random, Ending], Ending]
-
-
-ENDINGS: Final = {
-    "at once": EndingKind(70, lambda _, ending: ending),
-    "after a while": EndingKind(10, lambda c, ending: ending._replace(seconds=c.uniform(0.1, 20))),
-    "past the ack wait": EndingKind(
-        2, lambda c, ending: ending._replace(seconds=c.uniform(31, 70))
-    ),
-    "after crashes": EndingKind(5, lambda c, ending: ending._replace(crashes=c.randint(1, 2))),
-    "never": EndingKind(0.3, lambda _, ending: ending._replace(crashes=1_000)),
-    "told twice": EndingKind(8, lambda c, ending: ending._replace(sent=(0.0, c.uniform(0, 1)))),
-    "told late again": EndingKind(
-        4, lambda c, ending: ending._replace(sent=(0.0, c.uniform(1, 60)))
-    ),
-    "told by a stranger first": EndingKind(4, lambda _, ending: ending._replace(forged=True)),
-}
-
-
-def ending_of(seed: int, number: int, node_id: str, iteration: Iteration, attempt: int) -> Ending:
-    """Return how an attempt ends: it follows from these alone, whoever works on it, how often and when."""
-    chance = random.Random(f"{seed}:{number}:{node_id}:{iteration}:{attempt}")
-    ending = Ending(_outcome(chance, node_id, attempt), seconds=0.001 + 0.05 * chance.random() ** 2)
-    kind = _drawn(chance, ENDINGS)
-    return kind.make(chance, ending)
-
-
-def _outcome(chance: random.Random, node_id: str, attempt: int) -> dict[str, Any]:
-    if chance.random() < 0.25:
-        retryable = chance.random() < 0.7
-        return {"failure": Failure(FailureKind.ERROR, "broken", "it broke", retryable=retryable)}
-    ports = [port for port in YIELDED if chance.random() < (0.85 if port == "main" else 0.4)]
-    return {"ports": {port: raw({"by": f"{node_id}.{port}.{attempt}"}) for port in ports}}
+SOMEBODY: Final = By("API", USER)
+PLAIN: Final = 0.45
+"""How many seeds have no feature at all: what is simple is where most of the engine's life is."""
+SHARE: Final = 0.28
+"""How many of the others have a feature."""
 
 
 # --- what people ask for -------------------------------------------------------------------------
-
-
-class Asked(NamedTuple):
-    """A command to send, so many seconds after its execution was created."""
-
-    after: float
-    kind: str
-    command: Any
 
 
 class Ends(StrEnum):
@@ -151,20 +38,31 @@ class Ends(StrEnum):
     WORKFLOW = "all executions of the workflow"
 
 
+class Asked(NamedTuple):
+    """A command to send, so many seconds after its execution was created; without one, something that World does."""
+
+    after: float
+    kind: str
+    command: Any
+
+    @property
+    def ends(self) -> Ends:
+        """What it ends."""
+        return ASKS[self.kind].ends if self.kind in ASKS else Ends.NOTHING
+
+
 class AskKind(NamedTuple):
     """What people ask of an execution, with which odds; `ends` says what may end differently then."""
 
     odds: float
     ends: Ends
     make: Callable[[random.Random, str], Sequence[Asked]]
+    feature: str = ""
 
 
 def _cancel(chance: random.Random, execution_id: str) -> Sequence[Asked]:
     command = CancelExecution(
-        execution_id=execution_id,
-        by=By("API", USER),
-        reason="enough",
-        reply_to=f"gateway.answer.{execution_id}",
+        execution_id=execution_id, by=SOMEBODY, reason="enough", reply_to=_answer(execution_id)
     )
     return [Asked(chance.random() ** 3 * 40, "cancel", command)]
 
@@ -173,10 +71,62 @@ def _delete_workflow(chance: random.Random, _: str) -> Sequence[Asked]:
     return [Asked(chance.random() ** 2 * 40, "delete workflow", None)]
 
 
+def _pause(chance: random.Random, execution_id: str) -> Sequence[Asked]:
+    """Pause and unpause, once or twice. Whatever is left paused is unpaused by `people.py`."""
+    about: dict[str, Any] = {
+        "execution_id": execution_id,
+        "by": SOMEBODY,
+        "reply_to": _answer(execution_id),
+    }
+    asked = []
+    for _ in range(chance.choice((1, 1, 2))):
+        at = chance.random() ** 2 * 20
+        asked.append(Asked(at, "pause", PauseExecution(**about)))
+        asked.append(Asked(at + chance.uniform(0.1, 20), "unpause", UnpauseExecution(**about)))
+    return asked
+
+
+def _shared_signals(chance: random.Random, execution_id: str) -> Sequence[Asked]:
+    """Send signals that several may wait for, or nobody."""
+    return [
+        Asked(
+            chance.random() ** 2 * 20,
+            "signal",
+            SendSignal(
+                execution_id=execution_id,
+                signal_id=f"shared {number}",
+                name=chance.choice(SHARED_SIGNALS),
+                data=raw(number),
+                by=SOMEBODY,
+                reply_to=_answer(execution_id),
+            ),
+        )
+        for number in range(chance.randint(1, 4))
+    ]
+
+
+def _fork(chance: random.Random, _: str) -> Sequence[Asked]:
+    return [Asked(chance.uniform(0, 5), "fork", None)]
+
+
+def _retry(chance: random.Random, _: str) -> Sequence[Asked]:
+    return [Asked(chance.uniform(0, 5), "retry", None)]
+
+
+def _answer(execution_id: str) -> str:
+    return f"gateway.answer.{execution_id}"
+
+
 ASKS: Final = {
     "cancel": AskKind(0.15, Ends.EXECUTION, _cancel),
     "delete workflow": AskKind(0.03, Ends.WORKFLOW, _delete_workflow),
+    "pause": AskKind(0.7, Ends.NOTHING, _pause, "pauses"),
+    "signal": AskKind(0.5, Ends.NOTHING, _shared_signals, "waits"),
+    "fork": AskKind(0.6, Ends.NOTHING, _fork, "successors"),
+    "retry": AskKind(0.9, Ends.NOTHING, _retry, "successors"),
 }
+AFTER_THE_END: Final = frozenset({"fork", "retry"})
+"""What is asked of an execution that is over: the seconds count from its end. It is part of the work, also where nothing goes wrong."""
 
 
 # --- the work of a seed --------------------------------------------------------------------------
@@ -192,90 +142,133 @@ class Job(NamedTuple):
     created: ExecutionCreated
     asked: tuple[Asked, ...]
 
+    @property
+    def name(self) -> str:
+        """What it is called in every run of the seed; what it starts is named after it."""
+        return str(self.number)
+
+
+class Exactness(IntEnum):
+    """How far the work of a seed must end alike, whatever the order in which things happen."""
+
+    NOT_AT_ALL = 0
+    SHAPES = 1
+    """Node runs outside of loops: statuses, tries and ports."""
+    VALUES = 2
+    """Everything."""
+
+
+class Work(NamedTuple):
+    """What a seed wants done. `width` is how many tasks of a node type may be queued at once, if that is few.
+
+    In a `racy` seed what comes first decides.
+    """
+
+    seed: int
+    jobs: tuple[Job, ...]
+    plans: dict[str, Plan]
+    racy: bool
+    width: int | None
+
+    @property
+    def exactness(self) -> Exactness:
+        """How far two runs must end alike."""
+        if self.racy or self._asks("delete workflow") and len(self.plans) > len(self.jobs):
+            return Exactness.NOT_AT_ALL
+        return min((exactness_of(plan) for plan in self.plans.values()), default=Exactness.VALUES)
+
+    def _asks(self, kind: str) -> bool:
+        return any(asked.kind == kind for job in self.jobs for asked in job.asked)
+
 
 @lru_cache(maxsize=4)
-def jobs_of(seed: int) -> tuple[Job, ...]:
-    """Return the executions of a seed."""
+def work_of(seed: int) -> Work:
+    """Return the work of a seed."""
     chance = random.Random(f"{seed}:shape")
-    plans = [plan_of(chance, f"{seed}-{number}") for number in range(chance.choice((1, 1, 2)))]
-    return tuple(
-        _job(chance, seed, number, chance.choice(plans))
-        for number in range(chance.choice((1, 1, 2, 3)))
+    features = _features(chance)
+    plans = _plans(chance, seed, features)
+    started = plans[-1:] if len(plans) > 1 and features else plans
+    count = chance.choice((3, 4, 5)) if "slots" in features else chance.choice((1, 1, 2, 3))
+    if features - {"slots"}:
+        count = min(count, 3)
+    jobs = tuple(
+        _job(chance, seed, number, chance.choice(started), features) for number in range(count)
     )
+    racy = bool(features & {"waits", "questions"}) and chance.random() < 0.3
+    width = chance.choice((1, 2, 3)) if "narrow window" in features else None
+    return Work(seed, jobs, {plan.version_id: plan for plan in plans}, racy, width)
 
 
-def may_end_early(job: Job, jobs: Sequence[Job]) -> bool:
-    """Whether what people ask for may end an execution before it is done."""
-    return any(
-        ends is Ends.WORKFLOW or (ends is Ends.EXECUTION and each is job)
-        for each in jobs
-        if each.plan is job.plan
-        for ends in (ASKS[asked.kind].ends for asked in each.asked)
-    )
+def _features(chance: random.Random) -> frozenset[str]:
+    if chance.random() < PLAIN:
+        return frozenset()
+    return frozenset(each for each in FEATURES if chance.random() < SHARE)
 
 
-def _job(chance: random.Random, seed: int, number: int, plan: Plan) -> Job:
+def _plans(chance: random.Random, seed: int, features: frozenset[str]) -> list[Plan]:
+    """Return workflows; where there are children, or failure workflows, the later ones start the earlier ones."""
+    if not features & {"children", "failure workflow"}:
+        count = chance.choice((1, 1, 2)) if not features else 1
+        return [plan_of(chance, Wanted(f"{seed}-{n}", features)) for n in range(count)]
+    own = features - {"failure workflow", "slots"} if chance.random() < 0.7 else features
+    plans = [plan_of(chance, Wanted(f"{seed}-0", own - {"children"}, size=chance.choice((1, 1, 2))))]
+    if chance.random() < 0.3:
+        plans.append(plan_of(chance, Wanted(f"{seed}-1", own, (f"{seed}-0",), size=2)))
+    callees = tuple(plan.document.name for plan in plans)
+    return [*plans, plan_of(chance, Wanted(f"{seed}-2", features, callees))]
+
+
+def exactness_of(plan: Plan) -> Exactness:
+    """Return how far two executions of a plan must end alike."""
+    settings, exactness = plan.document.settings, Exactness.VALUES
+    if settings.concurrency is not None and settings.concurrency.on_limit == "DROP":
+        return Exactness.NOT_AT_ALL
+    for node in plan.nodes.values():
+        if node.join is not None and node.join.max_wait is not None:
+            return Exactness.NOT_AT_ALL
+        rules = node.task_node.parameters
+        is_first_of_many = node.type == LOOP and rules.get("max_parallel", 1) > 1
+        if (is_first_of_many and rules["on_item_error"] == ItemError.STOP) or node.join is not None:
+            exactness = Exactness.SHAPES
+    return exactness
+
+
+def _job(
+    chance: random.Random, seed: int, number: int, plan: Plan, features: frozenset[str]
+) -> Job:
     execution_id = derived_uuid7(START, f"{seed}:{number}")
     asked: list[Asked] = []
     for kind in ASKS.values():
-        if chance.random() < kind.odds:
+        if (not kind.feature or kind.feature in features) and chance.random() < kind.odds:
             asked.extend(kind.make(chance, execution_id))
     fired = chance.choice([*plan.triggers, None]) if plan.triggers else None
+    value = {"number": number, "shop": chance.choice("ab")}
     created = ExecutionCreated(
         workflow_id=plan.workflow_id,
         version_id=plan.version_id,
         user_id=USER,
         mode=Mode.MANUAL if chance.random() < 0.2 else Mode.TRIGGER,
-        input=raw({"number": number}),
+        input=raw(value),
         trigger=TriggerNode(fired.id, fired.type)
         if fired is not None and not fired.disabled
         else None,
+        slot=slot_of(plan, value),
     )
     after = chance.random() ** 3 * 10
     return Job(number, execution_id, after, plan, created, tuple(asked))
 
 
-def plan_of(chance: random.Random, name: str) -> Plan:
-    """Return a random workflow, compiled."""
-    size = chance.choice(SIZES)
-    stops = chance.random() < 0.4
-    triggers = chance.choice((0, 0, 0, 1, 1, 2))
-    nodes = [
-        _drawn(chance, TRIGGER_KINDS if index < triggers else NODE_KINDS).make(chance, f"n{index}")
-        for index in range(size)
-    ]
-    wires = _wires(chance, nodes, first=triggers)
-    pinned = {each.id: {"pinned": each.id} for each in nodes if chance.random() < 0.1}
-    settings = Settings(
-        on_error=OnError.STOP if stops else OnError.CONTINUE_REGULAR,
-        timeout=chance.uniform(5, 90) if chance.random() < 0.08 else None,
-    )
-    facts = VersionFacts(version_id=f"version-{name}", workflow_id=f"workflow-{name}", version=1)
-    return compile_plan(document(nodes, wires, settings, pin_data=pinned), facts, CATALOGUE)
+def slot_of(plan: Plan, value: dict[str, Any]) -> Slot | None:
+    """Return the slot that an execution needs."""
+    limit = plan.document.settings.concurrency
+    if limit is None:
+        return None
+    return Slot(limit.limit, value["shop"] if limit.key else "", limit.on_limit)
 
 
-def _wires(chance: random.Random, nodes: Sequence[Node], *, first: int) -> list[Connection]:
-    """Return connections from earlier nodes to later ones: a line, a fan, or any graph without a circle."""
-    density = chance.choice((0.2, 0.4, 0.7))
-    wires = set()
-    for right in range(max(first, 1), len(nodes)):
-        lefts = [left for left in range(right) if chance.random() < density / (right - left)]
-        if not lefts and chance.random() < 0.8:
-            lefts = [chance.randrange(right)]
-        wires |= {(left, chance.choice(PORTS), right) for left in lefts}
-    return [wire(f"n{left}.{port} -> n{right}") for left, port, right in sorted(wires)]
-
-
-class _Weighted(NamedTuple):
-    names: list[str]
-    weights: list[float]
-
-
-def _drawn(chance: random.Random, table: dict[str, T]) -> T:
-    """Return an entry of a table by weight."""
-    kinds = list(table.values())
-    weights: list[float] = [kind.weight for kind in kinds]  # type: ignore[attr-defined]
-    return chance.choices(kinds, weights)[0]
+def successor(job: Job, kind: str) -> str:
+    """Return the id of an execution that is made of one that is over."""
+    return derived_uuid7(START, f"{job.execution_id}+{kind}")
 
 
 def instant_of(seconds: float) -> datetime:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +14,25 @@ import msgspec
 import structlog
 
 from contracts import subjects
+from contracts.execution import carry
+from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState
-from contracts.history import Event
+from contracts.history import Event, ExecutionCreated, Forked, OutputsCarried
 from contracts.messages import StartExecution, encode, start_of
+from contracts.statuses import ExecutionStatus, Mode
 from scheduler.tokens import Tokens
 from tests.simulator.bus import SimulatedBus
 from tests.simulator.chaos import EVENTS, Chaos
-from tests.simulator.database import Database
+from tests.simulator.database import Database, Interaction
+from tests.simulator.graphs import CATALOGUE
+from tests.simulator.people import People
 from tests.simulator.schedulers import ALL, SimulatedScheduler
 from tests.simulator.server import Server, Stored
-from tests.simulator.shapes import Asked, Job, jobs_of
+from tests.simulator.shapes import AFTER_THE_END, Asked, Job, successor, work_of
 from tests.simulator.store import Process, SimulatedStore
 from tests.simulator.virtual_time import NothingLeft, VirtualLoop
 from tests.simulator.witness import Witness
-from tests.simulator.workers import Workers
-from tests.support.engine import CATALOGUE
+from tests.simulator.workers import ANSWERS, Workers
 
 TROUBLED_S: Final = 60.0
 """After so many seconds nothing goes wrong any more."""
@@ -41,10 +46,15 @@ TOKENS: Final = Tokens(b"simulated secret of thirty-two b")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a world. `states` are true, by execution; `digest` is of every byte of history."""
+    """What became of a world. `states` are true, by execution; `names` are what executions are called in every run of the seed.
+
+    `digest` is of every byte of history.
+    """
 
     seed: int
+    names: dict[str, str]
     states: dict[str, ExecutionState]
+    questions: dict[str, Interaction]
     histories: dict[str, list[Event]]
     digest: str
     objection: str | None
@@ -58,13 +68,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class World:
     """Everything there is under one seed.
 
-    Unless it is `troubled`, nothing goes wrong, nobody asks for anything, and no sweeper makes good what the engine omits.
+    Unless it is `troubled`, nothing goes wrong, nobody asks for anything that is not part of the work, and no sweeper makes good what
+    the engine omits.
     """
 
     def __init__(self, seed: int, *, troubled: bool) -> None:
         self.seed = seed
         self.troubled = troubled
-        self.jobs = jobs_of(seed)
+        self.work = work_of(seed)
         self.loop = VirtualLoop()
         self.chaos = Chaos(seed)
         self.database = Database(self.loop.time)
@@ -73,15 +84,29 @@ class World:
         self.counts: Counter[str] = Counter()
         self._ever: list[SimulatedScheduler] = []
         self._started = 0
+        self._is_calm = not troubled
         self._over = asyncio.Event()
-        self._open = {job.execution_id for job in self.jobs}
-        numbers = {job.execution_id: job.number for job in self.jobs}
-        self.workers = Workers(seed, self.server, self.chaos, numbers)
-        self.database.versions = {job.plan.version_id: job.plan for job in self.jobs}
+        self._open = {job.execution_id for job in self.work.jobs}
+        self._jobs = {job.execution_id: job for job in self.work.jobs}
+        self.database.versions = self.work.plans
         self.database.specs = CATALOGUE.newest
         self.witness = Witness(self.database.versions, TOKENS, self.database.now)
         self.witness.on_objection = self._over.set
+        self.witness.on_birth = self._open.add
         self.witness.on_end = self._ended
+        self.people = People(
+            self.work, self.chaos.chance, self.loop.call_later, self._command, troubled=troubled
+        )
+        self.people.names = self.witness.names
+        self.witness.on_advance = self.people.look
+        self.workers = Workers(
+            self.work,
+            self.server,
+            self.chaos,
+            self.witness.names,
+            self._plan_of,
+            self.witness.object,
+        )
         self.database.watching = self.witness
         self.server.tasks.receiver = self.workers.take
         self.server.inbox.receiver = partial(self._receive, subjects.INBOX)
@@ -106,13 +131,15 @@ class World:
     async def _happen(self) -> None:
         for _ in range(self.chaos.chance.choice((1, 1, 2)) if self.troubled else 1):
             await self._start_scheduler()
-        for job in self.jobs:
+        for job in self.work.jobs:
             self.loop.call_later(job.after, self._create, job)
         if self.troubled:
             self._trouble()
         try:
             async with asyncio.timeout(TROUBLED_S + PATIENCE_S):
-                await self._over.wait()
+                while self._open and self.witness.objection is None:
+                    self._over.clear()
+                    await self._over.wait()
         except TimeoutError:
             self.witness.object(self._stuck())
         if self.troubled and self.witness.objection is None:
@@ -146,11 +173,24 @@ class World:
     def _calm(self) -> None:
         """Let nothing go wrong any more: whoever is there holds everything."""
         self.chaos.end()
-        for scheduler in self.schedulers:
-            scheduler.hold(ALL)
+        self._is_calm = True
+        self._share()
+
+    def _share(self) -> None:
+        """Let each scheduler hold partitions that no other one holds, as leases have it when nothing is wrong."""
+        for number, scheduler in enumerate(self.schedulers):
+            scheduler.hold(frozenset())
+            scheduler.hold(frozenset(sorted(ALL)[number :: len(self.schedulers)]))
         self.server.nudge()
 
     def _ended(self, execution_id: str) -> None:
+        """Let what was asked for after an execution's end follow."""
+        job = self._jobs.get(execution_id)
+        for asked in job.asked if job is not None else ():
+            if asked.kind in AFTER_THE_END:
+                waiting = f"{execution_id}+{asked.kind}"
+                self._open.add(waiting)
+                self.loop.call_later(asked.after, self._follow, job, asked, waiting)
         self._open.discard(execution_id)
         if not self._open:
             self._over.set()
@@ -159,25 +199,72 @@ class World:
 
     def _create(self, job: Job) -> None:
         """Store an execution and say so, as the gateway does."""
-        at = self.database.create(job.execution_id, job.created)
-        data = start_of(job.execution_id, job.created, at)
-        start = StartExecution(execution_id=job.execution_id)
-        self._send("start", job.execution_id, data, start, tries=1)
-        if self.troubled:
-            for asked in job.asked:
+        self._store(job.execution_id, job.name, job.created)
+        for asked in job.asked:
+            if self.troubled and asked.kind not in AFTER_THE_END:
                 self.loop.call_later(asked.after, self._ask, job, asked)
+
+    def _store(
+        self,
+        execution_id: str,
+        name: str,
+        created: ExecutionCreated,
+        carried: tuple[OutputsCarried, ...] = (),
+    ) -> None:
+        self.witness.name(execution_id, name)
+        at = self.database.create(execution_id, created, carried)
+        start = StartExecution(execution_id=execution_id)
+        data = encode(start) if carried else start_of(execution_id, created, at)
+        self._send("start", execution_id, data, start, tries=1)
 
     def _ask(self, job: Job, asked: Asked) -> None:
         self.counts[f"asked to {asked.kind}"] += 1
         if asked.command is None:
             self.database.deleted_workflows.add(job.plan.workflow_id)
         else:
-            data = encode(asked.command)
-            self._send(asked.kind, job.execution_id, data, asked.command, tries=GATEWAY_SENDS)
+            self._command(asked.kind, job.execution_id, asked.command)
+
+    def _command(self, kind: str, execution_id: str, command: Any) -> None:
+        self._send(kind, execution_id, encode(command), command, tries=GATEWAY_SENDS)
+
+    def _follow(self, job: Job, asked: Asked, waiting: str) -> None:
+        """Make an execution of one that is over: try it again, or fork it."""
+        state = self.witness.states[job.execution_id]
+        if asked.kind == "fork":
+            self._fork(job, state)
+        elif state.status is not ExecutionStatus.SUCCESS:
+            runs = carry.carried_for_retry(job.plan, state, job.plan)
+            created = _begun_as(state, retry_of=state.id)
+            self._succeed(job, "retry", created, carry.in_events(runs))
+        self._open.discard(waiting)
+        if not self._open:
+            self._over.set()
+
+    def _fork(self, job: Job, state: ExecutionState) -> None:
+        reached = [
+            node.id
+            for node in job.plan.nodes.values()
+            if not node.loops and carry.was_reached(state, node)
+        ]
+        if reached and state.status is ExecutionStatus.SUCCESS:
+            node_id = random.Random(f"{self.seed}:{job.name}:fork").choice(reached)
+            runs = carry.carried_for_fork(job.plan, state, job.plan, node_id)
+            created = _begun_as(state, forked_from=Forked(state.id, node_id))
+            self._succeed(job, "fork", created, carry.in_events(runs))
+
+    def _succeed(
+        self, job: Job, kind: str, created: ExecutionCreated, carried: tuple[OutputsCarried, ...]
+    ) -> None:
+        self.counts[f"made by {kind}"] += 1
+        self.counts["made with outputs carried"] += bool(carried)
+        self._store(successor(job, kind), f"{job.name}+{kind}", created, carried)
 
     def _send(self, kind: str, execution_id: str, data: bytes, body: Any, *, tries: int) -> None:
         subject = subjects.command(kind, execution_id)
         self.server.send(self.server.inbox, subject, data, body, tries=tries)
+
+    def _plan_of(self, execution_id: str) -> Plan:
+        return self.database.versions[self.witness.states[execution_id].created.version_id]
 
     # --- schedulers ------------------------------------------------------------------------------
 
@@ -192,13 +279,22 @@ class World:
         skew = self.chaos.chance.uniform(-0.05, 0.05) if self.troubled else 0.0
         self.server.provision()
         scheduler = await SimulatedScheduler.begin(
-            store, bus, TOKENS, skew=skew, died=self.witness.object, sweeps=self.troubled
+            store,
+            bus,
+            TOKENS,
+            skew=skew,
+            died=self.witness.object,
+            sweeps=self.troubled,
+            width=self.work.width,
         )
         self.schedulers.append(scheduler)
         self._ever.append(scheduler)
         store.believed = scheduler.believed
-        scheduler.hold(ALL)
-        self.server.nudge()
+        if self._is_calm:
+            self._share()
+        else:
+            scheduler.hold(ALL)
+            self.server.nudge()
 
     def _kill_process(self, process: Process) -> None:
         for scheduler in self.schedulers:
@@ -259,6 +355,8 @@ class World:
         if subject.startswith(subjects.CANCEL_PREFIX):
             execution_id = subject.rpartition(".")[2]
             self.loop.call_later(self.chaos.latency(), self.workers.stop, execution_id)
+        elif subject.startswith(ANSWERS):
+            self.loop.call_later(self.chaos.latency(), self.workers.answered, subject, data)
 
     def _acknowledged(self, stored: Stored) -> None:
         self.witness.acknowledged(stored.body)
@@ -277,15 +375,17 @@ class World:
 
     def _outcome(self) -> Outcome:
         refused: Counter[str] = Counter()
-        counts = Counter(self.counts) + self.witness.counts + self.workers.counts
+        counts = self.counts + self.witness.counts + self.workers.counts + self.people.counts
         for scheduler in self._ever:
             refused.update(scheduler.refused)
             counters = msgspec.structs.asdict(scheduler.loop.counters)
             counts.update({name: n for name, n in counters.items() if isinstance(n, int)})
-        counts["executions"] += len(self.jobs)
+        counts["executions"] += len(self.witness.states)
         counts["virtual seconds"] += int(self.loop.time())
         return Outcome(
             seed=self.seed,
+            names=self.witness.names,
+            questions=self.database.interactions,
             states=self.witness.states,
             histories=self.witness.histories,
             digest=self._digest(),
@@ -300,6 +400,11 @@ class World:
     def _digest(self) -> str:
         content = repr(sorted(self.database.history.items()))
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def _begun_as(state: ExecutionState, **about: Any) -> ExecutionCreated:
+    """Return the creation of an execution that begins as another one did."""
+    return msgspec.structs.replace(state.created, mode=Mode.RETRY, **about)
 
 
 HAPPENS: Final = {

@@ -1,107 +1,41 @@
-"""What must be true of an execution that is over: of its history by itself, and compared with a run in which nothing went wrong.
-
-The history is read here without the fold, so that a mistake there does not hide itself.
+"""What must be true of executions that are over: of the history of each, of those that belong together, and compared with a run in
+which nothing went wrong.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 
+from contracts.execution import values
 from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState, NodeRun
 from contracts.failures import FailureKind
 from contracts.history import (
     TERMINAL_KINDS,
+    ChildFinished,
     Event,
-    ExecutionStarted,
-    NodeFailed,
-    NodesSkipped,
-    NodeSucceeded,
+    NodeWaiting,
+    OutputsCarried,
+    SignalReceived,
     TimerFired,
 )
-from contracts.ids import RunKey
-from contracts.statuses import ExecutionStatus
-from tests.simulator.shapes import Job
-
-Ports = Mapping[str, msgspec.Raw]
+from contracts.statuses import ExecutionStatus, TimerKind
+from tests.simulator.reading import Reading
+from tests.simulator.shapes import Ends, Exactness, Job, Work
+from tests.simulator.simulation import Outcome
 
 _INSTANT: Final = re.compile(rb'"at":"[^"]*"')
+_ID: Final = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 SKEW: Final = timedelta(seconds=0.2)
 """How far the clocks of two schedulers may be apart."""
 
 
-class _Reading:
-    """A history read once from its beginning. Every method returns what is wrong, or None."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._is_started = False
-        self._ended: dict[RunKey, Ports] = {}
-        self._failures: dict[RunKey, int] = {}
-        self._pausing: set[RunKey] = set()
-
-    def read(self, event: Event) -> str | None:
-        """Take the next event."""
-        key = (event.node_id or "", event.iteration or ())
-        match event.data:
-            case ExecutionStarted():
-                if self._is_started:
-                    return "started twice"
-                self._is_started = True
-            case NodeSucceeded():
-                return self._attempt_ended(key, event) or self._node_run_ended(
-                    key, event.data.ports
-                )
-            case NodeFailed(retry_at=None):
-                return self._attempt_ended(key, event) or self._node_run_ended(
-                    key, event.data.ports
-                )
-            case NodeFailed():
-                problem = self._attempt_ended(key, event)
-                self._failures[key] = self._failures.get(key, 0) + 1
-                self._pausing.add(key)
-                return problem
-            case NodesSkipped():
-                skipped = [
-                    ((ref.node_id, ref.iteration), ref.ports) for ref in event.data.node_runs
-                ]
-                return next(filter(None, (self._node_run_ended(*each) for each in skipped)), None)
-            case TimerFired() if event.node_id is not None:
-                if key not in self._pausing:
-                    return f"the pause of {key} ended, and there was none"
-                self._pausing.discard(key)
-        return None
-
-    def _attempt_ended(self, key: RunKey, event: Event) -> str | None:
-        """An attempt ends once, after all attempts before it, when everything that it waits for has ended."""
-        if event.attempt is None:
-            return None  # a trigger, or a pin: no attempt was made
-        if key in self._ended:
-            return f"{key} ended, and then attempt {event.attempt} did"
-        if event.attempt != self._failures.get(key, 0) + 1 or key in self._pausing:
-            return f"attempt {event.attempt} of {key} ended out of order"
-        return self._was_ready(key)
-
-    def _was_ready(self, key: RunKey) -> str | None:
-        node = self._plan.nodes[key[0]]
-        sources = [(each, self._ended.get((each.source, key[1]))) for each in node.incoming]
-        waiting = [each.source for each, _ in sources if (each.source, key[1]) not in self._ended]
-        if waiting:
-            return f"{key} ran before {waiting} ended"
-        if node.incoming and not any(each.from_port in (ports or {}) for each, ports in sources):
-            return f"{key} ran, and nothing was delivered to it"
-        return None
-
-    def _node_run_ended(self, key: RunKey, ports: Ports | None) -> str | None:
-        if key in self._ended:
-            return f"{key} ended twice"
-        self._ended[key] = ports or {}
-        return None
+# --- one history ---------------------------------------------------------------------------------
 
 
 def problems(plan: Plan, events: Sequence[Event]) -> Iterator[str]:
@@ -112,64 +46,247 @@ def problems(plan: Plan, events: Sequence[Event]) -> Iterator[str]:
         yield "history does not have one end, at its end"
     if any(later.at < earlier.at for earlier, later in pairwise(events)):
         yield "history runs backwards"
-    reading = _Reading(plan)
+    reading = Reading(plan)
     for event in events:
         problem = reading.read(event)
         if problem is not None:
             yield f"event {event.seq}: {problem}"
 
 
-def difference(
-    job: Job, troubled: ExecutionState, calm: ExecutionState, *, may_end_early: bool
+# --- executions that belong together -------------------------------------------------------------
+
+
+def family_problems(outcome: Outcome) -> Iterator[str]:
+    """Yield what is wrong between executions, and between them and the questions that they asked."""
+    for execution_id, events in outcome.histories.items():
+        for event in events:
+            if isinstance(event.data, NodeWaiting):
+                child_id = event.data.wait.child_execution_id
+                if child_id is not None and child_id not in outcome.states:
+                    yield f"{execution_id} waits for {child_id}, which nobody started"
+            elif isinstance(event.data, ChildFinished):
+                yield from _told_wrong(execution_id, event.data, outcome)
+            elif isinstance(event.data, OutputsCarried):
+                yield from _carried_wrong(execution_id, event.data, outcome)
+    for question in outcome.questions.values():
+        expected = _status_of(question.id, outcome.histories[question.execution_id])
+        if question.status != expected:
+            yield f"{question} is to be {expected}"
+        if len(question.answers) != (expected == "ANSWERED"):
+            yield f"{question} has {len(question.answers)} answers"
+
+
+def _told_wrong(execution_id: str, told: ChildFinished, outcome: Outcome) -> Iterator[str]:
+    child = outcome.states[told.child_execution_id]
+    if told.status is not child.status:
+        yield f"{execution_id} was told that {child.id} ended in {told.status}: it did in {child.status}"
+    elif child.output is not None:
+        leaves = msgspec.json.decode(child.output, type=dict[str, msgspec.Raw])
+        if told.output != values.only_value(leaves):
+            yield f"{execution_id} was told another output than {child.id} had"
+
+
+def _carried_wrong(execution_id: str, carried: OutputsCarried, outcome: Outcome) -> Iterator[str]:
+    """What is taken over is what the old execution has."""
+    created = outcome.states[execution_id].created
+    assert created.retry_of is not None or created.forked_from is not None
+    origin = created.retry_of or (created.forked_from and created.forked_from.execution_id) or ""
+    old, new = outcome.states[origin], outcome.states[execution_id]
+    for each in carried.node_runs:
+        key = (each.node_id, each.iteration)
+        if each.ports is None:
+            continue
+        if old.runs[key].ports != each.ports:
+            yield f"{execution_id} carries other outputs of {key} than {origin} has"
+        run = new.runs.get(key)
+        if run is not None and run.attempt:
+            yield f"{execution_id}: {key} was carried, and dispatched"
+
+
+def _status_of(question_id: str, events: Sequence[Event]) -> str:
+    """Return how a question must have been closed: by its answer, by its time, or with what asked it."""
+    asked: dict[Any, str | None] = {}
+    for event in events:
+        key = (event.node_id, event.iteration)
+        if isinstance(event.data, NodeWaiting):
+            asked[key] = event.data.wait.interaction_id
+        elif isinstance(event.data, SignalReceived):
+            if event.data.interaction_id == question_id:
+                return "ANSWERED"
+        elif isinstance(event.data, TimerFired):
+            if event.data.timer is TimerKind.DUE and asked.get(key) == question_id:
+                return "TIMED_OUT"
+    return "CANCELED"
+
+
+# --- compared with a run in which nothing went wrong ---------------------------------------------
+
+
+class Comparison:
+    """Two runs of a seed, by the names of their executions: what belongs together has the same beginning."""
+
+    def __init__(self, work: Work, troubled: Outcome, calm: Outcome) -> None:
+        self._work = work
+        self._troubled = {name: troubled.states[each] for each, name in troubled.names.items()}
+        self._calm = {name: calm.states[each] for each, name in calm.names.items()}
+
+    def differences(self) -> Iterator[str]:
+        """Yield what ended differently though nothing explains that."""
+        for job in self._work.jobs:
+            own = sorted(name for name in self._names if family_of(name) == job.name)
+            for name in own:
+                if name in self._troubled:
+                    yield from self._ends_by_itself(job, name)
+            is_alike = self._work.exactness is not Exactness.NOT_AT_ALL
+            if is_alike and not any(self._is_disturbed(job, name) for name in own):
+                for name in own:
+                    yield from self._different(name)
+
+    @property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self._troubled) | frozenset(self._calm)
+
+    def _ends_by_itself(self, job: Job, name: str) -> Iterator[str]:
+        state = self._troubled[name]
+        if state.status is ExecutionStatus.CANCELED:
+            if not self._may_be_canceled(job, name):
+                yield f"{name} was canceled, and nobody asked for it"
+        elif _timed_out(state):
+            problem = _too_early(self._work.plans[state.created.version_id], state)
+            if problem is not None:
+                yield f"{name} {problem}"
+
+    def _may_be_canceled(self, job: Job, name: str) -> bool:
+        """Whether somebody asked for it, or no slot was free, or who waited for it is over without success."""
+        state = self._troubled[name]
+        slot = state.created.slot
+        return (
+            name == job.name
+            and _asks(job, Ends.EXECUTION)
+            or any(
+                _asks(each, Ends.WORKFLOW)
+                for each in self._work.jobs
+                if each.plan.workflow_id == state.created.workflow_id
+            )
+            or (slot is not None and slot.on_limit == "DROP")
+            or (state.created.parent is not None and self._has_given_up(name))
+        )
+
+    def _has_given_up(self, name: str) -> bool:
+        """Whether a node run that waited for this child has ended without it: its execution, or its iteration, did."""
+        parent = self._troubled[name.rpartition("/")[0]]
+        if parent.status is not ExecutionStatus.SUCCESS:
+            return True
+        origin = self._troubled[name].created.parent
+        assert origin is not None
+        return parent.runs[origin.node_id, origin.iteration].status == "CANCELED"
+
+    def _is_disturbed(self, job: Job, name: str) -> bool:
+        """Whether an execution ended as it did because of time, or of deliveries, or because people wanted it."""
+        for states in (self._troubled, self._calm):
+            state = states.get(name)
+            if state is not None and (_timed_out(state) or _lost_a_worker(state)):
+                return True
+        state = self._troubled.get(name)
+        return (
+            state is not None
+            and state.status is ExecutionStatus.CANCELED
+            and (state.created.parent is None or not self._has_given_up(name))
+        )
+
+    def _different(self, name: str) -> Iterator[str]:
+        above = [self._calm.get(each) for each in ancestors_of(name)]
+        if any(each is None or each.status is not ExecutionStatus.SUCCESS for each in above):
+            return  # when its parent ended decides how far it came
+        troubled, calm = self._troubled.get(name), self._calm.get(name)
+        if troubled is None or calm is None:
+            if self._was_canceled_with_its_iteration(name):
+                return
+            yield f"{name} is only in the run {'with' if calm is None else 'without'} trouble"
+        elif troubled.status is not calm.status:
+            if ExecutionStatus.CANCELED not in (troubled.status, calm.status):
+                yield f"{name} ended in {troubled.status} in place of {calm.status}"
+        elif calm.status is ExecutionStatus.SUCCESS:
+            difference = different_runs(troubled, calm, self._work.exactness)
+            if difference is not None:
+                yield f"{name}: {difference}"
+
+    def _was_canceled_with_its_iteration(self, name: str) -> bool:
+        """Whether it depends on time whether there is such a child: another node run ended its iteration."""
+        parent, _, call = name.rpartition("/")
+        node_id, _, _ = call.partition(":")
+        state = self._calm.get(parent)
+        if state is None:
+            return False
+        plan = self._work.plans[state.created.version_id]
+        return node_id in plan.nodes and bool(plan.nodes[node_id].loops)
+
+
+def family_of(name: str) -> str:
+    """Return the name of the job that an execution comes from."""
+    return re.split(r"[/+]", name, maxsplit=1)[0]
+
+
+def ancestors_of(name: str) -> Iterator[str]:
+    """Yield the names of the executions that an execution comes from."""
+    for found in re.finditer(r"[/+]", name):
+        yield name[: found.start()]
+
+
+def _asks(job: Job, ends: Ends) -> bool:
+    return any(asked.ends is ends for asked in job.asked)
+
+
+def different_runs(
+    troubled: ExecutionState, calm: ExecutionState, exactness: Exactness
 ) -> str | None:
-    """Return how a run ended differently from what it would have been without trouble, if nothing explains that."""
-    if troubled.status is ExecutionStatus.CANCELED:
-        return None if may_end_early else "canceled, and nobody asked for it"
-    if _timed_out(troubled):
-        return _too_early(job, troubled)
-    if _timed_out(calm) or _lost_a_worker(troubled) or _lost_a_worker(calm):
-        return None  # how long things take decides, or how often a task was delivered
-    if troubled.status is not calm.status:
-        return f"ended in {troubled.status} in place of {calm.status}"
-    if calm.status is ExecutionStatus.ERROR:
-        return None  # the first of several failures ends it: which is first is a matter of time
-    return _different_runs(troubled, calm)
-
-
-def _different_runs(troubled: ExecutionState, calm: ExecutionState) -> str | None:
+    """Return which node run ended differently, and how."""
+    canceled = {
+        path
+        for state in (troubled, calm)
+        for (_, path), run in state.runs.items()
+        if run.status == "CANCELED"
+    }
     for key, run in calm.runs.items():
-        expected, found = _essence(run), _essence(troubled.runs[key])
+        if key[1] and exactness is not Exactness.VALUES:
+            continue  # which iterations there were to the end is a matter of time
+        if any(key[1][: len(path)] == path for path in canceled):
+            continue  # of an iteration that failed the rest was canceled, at some point
+        other = troubled.runs.get(key)
+        expected = essence(run, exactness)
+        found = None if other is None else essence(other, exactness)
         if expected != found:
             return f"node run {key} ended as {found} in place of {expected}"
-    if troubled.continued_errors != calm.continued_errors:
-        return (
-            f"{troubled.continued_errors} errors were continued in place of {calm.continued_errors}"
-        )
+    if exactness is Exactness.VALUES and not canceled:
+        if troubled.continued_errors != calm.continued_errors:
+            return f"{troubled.continued_errors} errors were continued in place of {calm.continued_errors}"
     return None
 
 
-def _essence(run: NodeRun) -> tuple[Any, ...]:
+def essence(run: NodeRun, exactness: Exactness) -> tuple[Any, ...]:
     """Return what must not depend on the order of messages."""
+    shape = (run.status, run.tries, run.attempt, run.skip_reason, run.policy)
+    if exactness is not Exactness.VALUES:
+        return (*shape, sorted(run.ports or {}))
     ports = {port: _timeless(value) for port, value in (run.ports or {}).items()}
-    return run.status, ports, run.tries, run.attempt, run.skip_reason, run.policy
+    return (*shape, ports, run.usage, sorted(run.checkpoints))
 
 
 def _timeless(value: msgspec.Raw) -> bytes:
-    """Return a value without the instants of the failures that are told in it."""
-    return _INSTANT.sub(b"", bytes(value))
+    """Return a value without the instants of the failures that are told in it, and without ids."""
+    return _ID.sub(b"", _INSTANT.sub(b"", bytes(value)))
 
 
 def _timed_out(state: ExecutionState) -> bool:
     return state.failure is not None and state.failure.code == "execution_timeout"
 
 
-def _too_early(job: Job, state: ExecutionState) -> str | None:
+def _too_early(plan: Plan, state: ExecutionState) -> str | None:
     assert state.started_at is not None
     assert state.finished_at is not None
-    timeout = job.plan.timeout
-    if timeout is None:
+    if plan.timeout is None:
         return "timed out without a timeout"
-    if state.finished_at - state.started_at < timedelta(seconds=timeout) - SKEW:
+    if state.finished_at - state.started_at < timedelta(seconds=plan.timeout) - SKEW:
         return "timed out too early"
     return None
 

@@ -14,13 +14,26 @@ from contracts import subjects
 from contracts.execution import fold
 from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState
-from contracts.history import Event, EventMessage, TimerFired
-from contracts.messages import CancelExecution, Result, StartExecution, decode_answer
+from contracts.history import Event, EventMessage, ExecutionCreated, ExecutionStarted, TimerFired
+from contracts.ids import RunKey, derived_uuid7, idempotency_key, iteration_text
+from contracts.messages import (
+    CancelExecution,
+    Checkpoint,
+    EndChild,
+    EndWait,
+    PauseExecution,
+    Result,
+    SendSignal,
+    StartExecution,
+    Starting,
+    decode_answer,
+)
 from contracts.statuses import EXECUTION_MOVES, NODE_RUN_MOVES, NodeRunStatus
 from db.executions import history_row
 from scheduler.executions import event_of
 from scheduler.tokens import Tokens
 from tests.simulator.database import Database, HistoryRow, Timer
+from tests.support import invariants
 
 _decode_event: Final = msgspec.json.Decoder(EventMessage).decode
 
@@ -36,7 +49,8 @@ class Witness:
         plans: The plan of each version.
         now: The database's time.
 
-    `on_end` and `on_objection` may be set by who wants to know.
+    `on_birth`, `on_advance`, `on_end` and `on_objection` may be set by who wants to know. `names` are those by which executions are
+    known in every run of a seed, whatever their ids: children and failure workflows are named after who started them.
     """
 
     def __init__(
@@ -48,6 +62,8 @@ class Witness:
         self._plans = plans
         self._tokens = tokens
         self._now = now
+        self.names: dict[str, str] = {}
+        self.ids: dict[str, str] = {}
         self.states: dict[str, ExecutionState] = {}
         self.histories: dict[str, list[Event]] = {}
         self._data: dict[tuple[str, int], str] = {}
@@ -56,7 +72,16 @@ class Witness:
         self.moves: set[tuple[str, str]] = set()
         self.objection: str | None = None
         self.on_objection: Callable[[], None] = lambda: None
+        self.on_birth: Callable[[str], None] = lambda _: None
+        self.on_advance: Callable[[ExecutionState], None] = lambda _: None
         self.on_end: Callable[[str], None] = lambda _: None
+
+    def name(self, execution_id: str, name: str) -> None:
+        """Call an execution by a name that is the same in every run of the seed."""
+        if name in self.ids and self.ids[name] != execution_id:
+            self.object(f"{name} was started twice: {self.ids[name]} and {execution_id}")
+        self.names[execution_id] = name
+        self.ids[name] = execution_id
 
     def object(self, text: str) -> None:
         """Say what must not be. Nothing is raised: it would reach the engine, and might be handled there."""
@@ -66,12 +91,37 @@ class Witness:
 
     # --- what is written -------------------------------------------------------------------------
 
-    def created(self, row: HistoryRow) -> None:
+    def created(self, rows: Sequence[HistoryRow]) -> None:
         """An execution comes into being."""
-        event = event_of(history_row(_record(row)))
-        plan = self._plans[event.data.version_id]  # type: ignore[union-attr]
-        self.states[row[0]] = fold.create(plan, row[0], event)
-        self._keep(row, event)
+        execution_id = rows[0][0]
+        events = [event_of(history_row(_record(row))) for row in rows]
+        created = events[0].data
+        assert isinstance(created, ExecutionCreated)
+        plan = self._plans[created.version_id]
+        if execution_id not in self.names:
+            self._name_started(execution_id, created, events[0].at)
+        self.states[execution_id] = fold.replay(plan, execution_id, events)
+        for row, event in zip(rows, events, strict=True):
+            self._keep(row, event)
+        self.on_birth(execution_id)
+
+    def _name_started(self, execution_id: str, created: ExecutionCreated, at: datetime) -> None:
+        """Name an execution that another one starts: each try of a node run has one child, each failure one workflow."""
+        parent = created.parent
+        if parent is None:
+            failed = msgspec.json.decode(created.input)["execution_id"]
+            key, name = f"{failed}:failure", f"{self.names[failed]}/failure"
+            self.counts["failure workflows"] += 1
+        else:
+            run = self.states[parent.execution_id].runs[parent.node_id, parent.iteration]
+            own = idempotency_key(parent.execution_id, parent.node_id, parent.iteration)
+            key = f"{own}:child:{run.tries}"
+            path = iteration_text(parent.iteration)
+            name = f"{self.names[parent.execution_id]}/{parent.node_id}:{path}:{run.tries}"
+            self.counts["children, detached" if parent.is_detached else "children"] += 1
+        if derived_uuid7(at, key) != execution_id:
+            self.object(f"{execution_id} is not the id that {name} has")
+        self.name(execution_id, name)
 
     def advanced(
         self,
@@ -94,21 +144,67 @@ class Witness:
         if state.status is not was and state.status not in EXECUTION_MOVES[was]:
             self.object(f"{execution_id} went from {was} to {state.status}")
         self._compare(state, believed)
-        if self.states[execution_id].is_terminal:
+        self.on_advance(state)
+        if state.is_terminal:
             self.on_end(execution_id)
         return None
 
+    def committed(self, database: Database, execution_id: str) -> None:
+        """A commit is written: nothing may contradict itself, or be stuck."""
+        state = self.states[execution_id]
+        timers: Any = database.timers[execution_id]
+        try:
+            invariants.check(self._plans[state.created.version_id], state, timers)
+        except AssertionError as error:
+            self.object(f"{execution_id} at {state.seq}: {error!r}")
+        for question_id, key in state.questions.items():
+            question = database.interactions.get(question_id)
+            if question is None or question.status != "PENDING":
+                self.object(f"{execution_id}: {key} waits for {question}, which is not open")
+
+    def _check_slots(self, state: ExecutionState) -> None:
+        """An execution starts: no more than the limit of its key are under way."""
+        slot = state.created.slot
+        if slot is None:
+            return
+        under_way = [
+            each
+            for each in self.states.values()
+            if each.created.workflow_id == state.created.workflow_id
+            and each.created.slot == slot
+            and each.started_at is not None
+            and not each.is_terminal
+        ]
+        self.counts["slots taken"] += 1
+        if len(under_way) > slot.limit:
+            self.object(f"{len(under_way)} executions of {slot} are under way")
+
     def _apply(self, state: ExecutionState, row: HistoryRow, timers: Sequence[Timer]) -> None:
         event = event_of(history_row(_record(row)))
-        before = {key: run.status for key, run in state.runs.items()}
+        before = {key: (run.status, run.attempt) for key, run in state.runs.items()}
+        was_paused = state.paused
         if isinstance(event.data, TimerFired):
             self._check_timer(row, event.data.timer, timers)
         if event.at < state.updated_at:
             self.object(f"{state.id}: event {event.seq} lies before the one before it")
         fold.apply(self._plans[state.created.version_id], state, event)
         self._keep(row, event)
-        for key, status in before.items():
+        for key, (status, _) in before.items():
             self._check_move(state, key, status)
+        if was_paused and state.paused:
+            self._check_pause(state, before)
+        if isinstance(event.data, ExecutionStarted):
+            self._check_slots(state)
+
+    def _check_pause(
+        self, state: ExecutionState, before: Mapping[RunKey, tuple[NodeRunStatus, int]]
+    ) -> None:
+        """Nothing is dispatched while an execution is paused."""
+        self.counts["events while paused"] += 1
+        for key, run in state.runs.items():
+            _, attempt = before.get(key, (None, 0))
+            if run.attempt != attempt:
+                self.object(f"{state.id}: {key} was dispatched while the execution is paused")
 
     def _check_move(self, state: ExecutionState, key: Any, was: NodeRunStatus) -> None:
         now = state.runs[key].status
@@ -165,8 +261,19 @@ class Witness:
                 state.finished_at,
             ):
                 self.object(f"{execution_id}: {stored} does not fit its history")
-            if state.is_terminal and database.timers[execution_id]:
-                self.object(f"{execution_id} is over and has timers")
+            if state.is_terminal:
+                self._check_end(database, execution_id)
+
+    def _check_end(self, database: Database, execution_id: str) -> None:
+        """Nothing is left of an execution that is over: no timer, no question, nobody who waits for it or for whom it waits."""
+        if database.timers[execution_id]:
+            self.object(f"{execution_id} is over and has timers")
+        for question in database.interactions.values():
+            if question.execution_id == execution_id and question.status == "PENDING":
+                self.object(f"{execution_id} is over and has an open question: {question}")
+        for child in database.executions.values():
+            if child.parent_execution_id == execution_id and child.parent_waits == "YES":
+                self.object(f"{execution_id} is over, and {child} believes that it waits")
 
     # --- what is told ----------------------------------------------------------------------------
 
@@ -221,20 +328,61 @@ class Witness:
         if state is not None and not check(self, state, body):
             self.object(f"{state.id}: acknowledged without effect: {body}")
 
+    def _current(self, state: ExecutionState, report: Result | Starting | Checkpoint) -> Any:
+        """Return the node run if a report is of its attempt under way, and by the worker that was asked for it."""
+        key = (report.node_id, report.iteration)
+        run = state.runs.get(key)
+        if run is None or not run.has_task or run.attempt != report.attempt:
+            return None
+        return run if self._tokens.fits(report.token, state.id, key, report.attempt) else None
+
     def _is_settled(self, state: ExecutionState, result: Result) -> bool:
-        key = (result.node_id, result.iteration)
-        run = state.runs[key]
-        if not run.has_task or run.attempt != result.attempt:
+        return self._current(state, result) is None
+
+    def _is_started(self, state: ExecutionState, starting: Starting) -> bool:
+        run = self._current(state, starting)
+        return run is None or run.started_as is not None
+
+    def _is_saved(self, state: ExecutionState, checkpoint: Checkpoint) -> bool:
+        run = self._current(state, checkpoint)
+        return run is None or checkpoint.key in run.checkpoints
+
+    def _is_heard(self, state: ExecutionState, signal: SendSignal) -> bool:
+        return signal.signal_id in state.heard or state.is_terminal
+
+    def _is_answered(self, state: ExecutionState, asked: EndWait) -> bool:
+        """Whether an answer closed its question. An end of another wait may have been refused: it was not waiting."""
+        return asked.interaction_id not in state.questions or state.is_terminal
+
+    def _was_paused(self, state: ExecutionState, _: PauseExecution) -> bool:
+        kinds = (event.kind for event in self.histories[state.id])
+        return state.is_terminal or "execution_paused" in kinds
+
+    def _was_told(self, state: ExecutionState, ended: EndChild) -> bool:
+        key = (ended.node_id, ended.iteration)
+        if key not in state.waits:
             return True
-        return not self._tokens.fits(result.token, state.id, key, result.attempt)
+        wait = state.runs[key].wait
+        return wait is None or wait.child_execution_id != ended.child_execution_id
 
 
 ACKNOWLEDGED: Final[dict[type, Callable[[Witness, ExecutionState, Any], bool]]] = {
     Result: Witness._is_settled,
-    StartExecution: lambda _, state, __: state.started_at is not None or state.is_terminal,
+    Starting: Witness._is_started,
+    Checkpoint: Witness._is_saved,
+    StartExecution: lambda _, state, __: (
+        state.started_at is not None or state.is_terminal or state.created.slot is not None
+    ),
     CancelExecution: lambda _, state, __: state.is_terminal,
+    PauseExecution: Witness._was_paused,
+    SendSignal: Witness._is_heard,
+    EndWait: Witness._is_answered,
+    EndChild: Witness._was_told,
 }
-"""For each message of the inbox: whether the committed state has what had to follow from it."""
+"""For each message of the inbox: whether the committed state has what had to follow from it.
+
+Of UnpauseExecution it cannot be said: somebody may have paused again. It is seen at the end, which no paused execution reaches.
+"""
 
 
 def _record(row: HistoryRow) -> Any:

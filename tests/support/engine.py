@@ -182,6 +182,7 @@ class Engine:
         self.plan = plan
         self.at = START
         self.history = [Event(1, START, data)]
+        self.decisions: list[tuple[Input, Decision]] = []
         self.state = fold.create(plan, EXECUTION, self.history[0])
         self.timers: dict[str, Timer] = {}
         self.tasks: list[tuple[RunKey, int]] = []
@@ -214,6 +215,7 @@ class Engine:
             result_of=assembling.result_of,
             failure_target=self._failure_target,
         )
+        self.decisions.append((given, decision))
         assert decision.events or decision.refused, "an input changes something or is refused"
         assert self.state.seq == seq + len(decision.events)
         self._carry_out(decision)

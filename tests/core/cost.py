@@ -1,0 +1,163 @@
+"""What one decision costs in the middle of executions of any size: `python -m tests.core.cost` prints a table.
+
+Calls of functions are counted, for they are the same on every machine; the table has microseconds besides.
+"""
+
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, NamedTuple
+
+from contracts.messages import WaitOrder, encode
+from contracts.statuses import WaitKind
+from scheduler.core.advance import advance
+from scheduler.core.decision import CallFinished, Decision, Input, Reported
+from tests.core.graphs import LOOP, LOOP_WIRES, graph
+from tests.support.assembling import input_of, result_of, task_of
+from tests.support.engine import Engine, raw
+
+SIZES: Final = (10, 100, 1_000, 10_000)
+SAMPLES: Final = 25
+
+
+class Middle(NamedTuple):
+    """An execution that is half done, and the names of node runs whose results come next."""
+
+    engine: Engine
+    next_ones: list[str]
+
+
+def parallel_loop(size: int) -> Middle:
+    """Return a loop over so many items, a tenth of them side by side."""
+    return _half_of_a_loop(size, at_once=max(size // 10, 2))
+
+
+def loop_all_at_once(size: int) -> Middle:
+    """Return a loop over so many items, all of them side by side."""
+    return _half_of_a_loop(size, at_once=size)
+
+
+def wide_join(size: int) -> Middle:
+    """Return so many branches that meet in one node."""
+    branches = [f"w{number}" for number in range(size)]
+    wires = [f"fork -> {each}" for each in branches] + [f"{each} -> join" for each in branches]
+    engine = Engine(graph(" ".join(["fork", *branches, "join"]), *wires), checked=False).start()
+    engine.succeed("fork", main={"x": 1})
+    for each in branches[: size // 2]:
+        engine.succeed(each, main={"x": 1})
+    return Middle(engine, branches[size // 2 : -1])
+
+
+def line(size: int) -> Middle:
+    """Return so many nodes one after the other."""
+    ids = [f"n{number}" for number in range(size)]
+    wires = [f"n{number} -> n{number + 1}" for number in range(size - 1)]
+    engine = Engine(graph(" ".join(ids), *wires), checked=False).start()
+    for each in ids[: size // 2]:
+        engine.succeed(each, main={"x": 1})
+    return Middle(engine, ids[size // 2 : -1])
+
+
+SHAPES: Final[tuple[Callable[[int], Middle], ...]] = (
+    parallel_loop,
+    loop_all_at_once,
+    wide_join,
+    line,
+)
+
+
+def _half_of_a_loop(size: int, at_once: int) -> Middle:
+    engine = Engine(graph(LOOP, *LOOP_WIRES), checked=False).start()
+    engine.iterate("each", [{"number": number} for number in range(size)], max_parallel=at_once)
+    for number in range(size // 2):
+        engine.succeed(f"work@{number}", main={"x": 1})
+    return Middle(engine, [f"work@{number}" for number in range(size // 2, size - 1)])
+
+
+def result_given(engine: Engine, name: str) -> Input:
+    """Return the result of a node run."""
+    return Reported(engine.result(name, ports={"main": raw({"x": 1})}))
+
+
+def call_given(engine: Engine, name: str) -> Input:
+    """Return a finished call of a node run."""
+    result = engine.result(name)
+    return CallFinished(result.node_id, result.iteration, result.attempt, "call", raw(1))
+
+
+def wait_given(engine: Engine, name: str) -> Input:
+    """Return the result of a node run that wants to wait."""
+    order = WaitOrder(kind=WaitKind.TIMER, seconds=60)
+    return Reported(engine.result(name, wait=order))
+
+
+def calls_of(engine: Engine, given: Input) -> int:
+    """Return how many functions one decision calls, with the bytes of the tasks that follow from it."""
+    with _counted() as count:
+        decide(engine, given)
+    return count()
+
+
+def decide(engine: Engine, given: Input) -> Decision:
+    """Decide on an input and encode the tasks that follow, as the scheduler does."""
+    decision = advance(
+        engine.plan, engine.state, given, at=engine.at, input_of=input_of, result_of=result_of
+    )
+    for key in decision.dispatched:
+        encode(task_of(engine.plan, engine.state, key))
+    return decision
+
+
+@contextmanager
+def _counted() -> Iterator[Callable[[], int]]:
+    """Count the calls of Python and C functions within the block."""
+    seen = 0
+
+    def profile(_frame: FrameType, event: str, _what: object) -> None:
+        nonlocal seen
+        if event in ("call", "c_call"):
+            seen += 1
+
+    was_on = gc.isenabled()
+    gc.disable()  # its callbacks would be counted
+    sys.setprofile(profile)
+    try:
+        yield lambda: seen
+    finally:
+        sys.setprofile(None)
+        if was_on:
+            gc.enable()
+
+
+def microseconds(middle: Middle) -> float:
+    """Return what a result costs in the middle of an execution, as the median of several."""
+    taken = []
+    for name in middle.next_ones[:SAMPLES]:
+        given = result_given(middle.engine, name)
+        start = time.perf_counter()
+        decide(middle.engine, given)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1e6
+
+
+def main() -> None:
+    """Print the table."""
+    sizes = " | ".join(f"{size:,} node runs" for size in SIZES)
+    rows = [f"| one result in the middle of | {sizes} |", "|---|" + "---|" * len(SIZES)]
+    for shape in SHAPES:
+        cells = []
+        for size in SIZES:
+            engine, next_ones = shape(size)
+            calls = calls_of(engine, result_given(engine, next_ones[0]))
+            taken = microseconds(Middle(engine, next_ones[1:]))
+            cells.append(f"{taken:.0f} us, {calls} calls")
+        rows.append(f"| {shape.__name__.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    sys.stdout.write("\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()

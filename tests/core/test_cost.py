@@ -1,0 +1,41 @@
+"""A decision costs the same however large its execution is: calls are counted, no clock is asked."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.core import cost
+from tests.core.cost import Middle
+
+
+def counted(shape: Callable[[int], Middle], size: int) -> dict[str, int]:
+    """Return the calls of decisions in the middle of an execution of this size."""
+    engine, (first, second, *_) = shape(size)
+    assert len(engine.state.runs) >= size // 2
+    counts = {
+        "finished call": cost.calls_of(engine, cost.call_given(engine, first)),
+        "result": cost.calls_of(engine, cost.result_given(engine, first)),
+    }
+    return counts | {"wait": cost.calls_of(engine, cost.wait_given(engine, second))}
+
+
+@pytest.mark.parametrize("shape", cost.SHAPES)
+def test_a_decision_calls_as_many_functions_in_any_execution(
+    shape: Callable[[int], Middle],
+) -> None:
+    counts = [counted(shape, size) for size in cost.SIZES]
+
+    for name in counts[0]:
+        of_sizes = [each[name] for each in counts]
+        assert max(of_sizes) <= 1.1 * min(of_sizes), (name, of_sizes)
+
+
+def test_the_counting_sees_work_that_grows() -> None:
+    counts = []
+    for size in (10, 1_000):
+        engine, next_ones = cost.wide_join(size)
+        for name in next_ones:
+            engine.succeed(name, main={"x": 1})
+        counts.append(cost.calls_of(engine, cost.result_given(engine, f"w{size - 1}")))
+
+    assert counts[1] > 10 * counts[0], "the join itself takes all that arrived"
