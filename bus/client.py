@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from nats import errors as nats_errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Server
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
@@ -32,7 +32,15 @@ from bus.errors import (
     NoResponders,
     PayloadTooLarge,
 )
-from bus.wire import PENDING_BYTES, Headers, Receive, Sendable, Wire, line
+from bus.wire import (
+    PENDING_BYTES,
+    Headers,
+    OrderedClient,
+    Receive,
+    Sendable,
+    Wire,
+    line,
+)
 from contracts.subjects import TRACEPARENT_HEADER
 
 log = structlog.get_logger()
@@ -121,7 +129,7 @@ class Bus:
         self.dropped = 0
         self.permission_violations = 0
         self.reconnects = 0
-        self._client = Client()
+        self._client = OrderedClient()
         self._wire = Wire(self._client)
         self._listeners: list[Listener] = []
         self._last_error = "no server answered"

@@ -9,16 +9,17 @@ that is woken. On the way of every step that adds up to a quarter of a process. 
   else (pings, errors, information, other subscriptions) nats-py reads as ever, piece by piece.
 
 What we use of nats-py that it does not promise stands in this module alone: `_ps`, `_send_command`,
-`_flush_pending`, `_flush_queue`, `_process_headers`, and the ids of subscriptions.
+`_flush_pending`, `_flush_queue`, `_send_ping`, `_pongs`, `_process_headers`, and the ids of subscriptions.
 """
 
+import asyncio
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import PING_PROTO, Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.protocol.parser import Parser
@@ -77,6 +78,18 @@ def _head(subject: str, headers: Headers) -> bytes:
             raise InvalidSubject(subject)
         lines.append(f"{stripped}: {value.strip().translate(_NEWLINES)}")
     return "\r\n".join((*lines, "", "")).encode()
+
+
+class OrderedClient(Client):
+    """A client whose pings keep their place: nats-py lets them overtake what waits to be written.
+
+    A flush waits for the answer to a ping, to know that the server has read all that was sent before.
+    """
+
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        self._pongs.append(asyncio.Future() if future is None else future)
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
 
 
 class Wire:

@@ -1,4 +1,6 @@
-"""Limits of documents and node runs: each is a setting `LIMIT_<NAME>`, and what refuses past it names it."""
+"""Limits of documents, node runs and executions: each is a setting `LIMIT_<NAME>`, and what refuses past it names it."""
+
+from typing import Final
 
 import msgspec
 
@@ -21,3 +23,18 @@ class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
     loop_items: int = 100_000
     max_parallel: int = 1_000
     wait_s: float = 31_536_000
+
+
+class CoreLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one execution may keep or start.
+
+    Signals that nothing waits for yet, children of children inside each other, checkpoints of one node run.
+    """
+
+    signals: int = 1_000
+    child_depth: int = 8
+    checkpoints: int = 10_000
+
+
+CORE_LIMITS: Final = CoreLimits()
+"""What holds where no setting says otherwise."""

@@ -274,12 +274,15 @@ async def unfinished(
     after: str | None,
     limit: int,
     silent_for_seconds: float,
-) -> tuple[str, ...]:
-    """Return executions of the partitions whose last commit is that long ago, by id, beyond the id `after`."""
+) -> dict[str, int]:
+    """Return executions of the partitions whose last commit is that long ago, by id, beyond the id `after`.
+
+    What is told of each is its version: whoever holds it in memory sees whether that is behind.
+    """
     rows = await store.fetch(
         _SQL["unfinished"], partitions, statuses, after, limit, silent_for_seconds
     )
-    return tuple(str(row["id"]) for row in rows)
+    return {str(row["id"]): row["version"] for row in rows}
 
 
 async def abandoned(store: Store, partitions: Sequence[int], limit: int) -> tuple[str, ...]:

@@ -153,6 +153,7 @@ def gateway_settings(settings: Settings) -> "GatewaySettings":
 
 def scheduler_settings(settings: Settings) -> "SchedulerSettings":
     """What a scheduler is told."""
+    from contracts.limits import CoreLimits
     from scheduler.service import SchedulerSettings
 
     assert settings.database_url is not None
@@ -165,6 +166,11 @@ def scheduler_settings(settings: Settings) -> "SchedulerSettings":
         drain_seconds=settings.drain_seconds,
         version=version(),
         payloads=payload_limits(settings),
+        limits=CoreLimits(
+            signals=settings.limits.signals,
+            child_depth=settings.limits.child_depth,
+            checkpoints=settings.limits.checkpoints,
+        ),
     )
 
 

@@ -54,6 +54,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     expression_bytes: int = 4 * MIB
     #: What is kept of the log of one attempt.
     log_bytes: int = 64 * 1024
+    #: Signals of one execution that nothing waits for yet; children inside each other; of one node run.
+    signals: int = 1_000
+    child_depth: int = 8
+    checkpoints: int = 10_000
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -384,6 +388,9 @@ LIMIT_RANGES: Final[Mapping[str, tuple[int, int | None]]] = {
     "expression_steps": (1_000, 10_000_000),
     "expression_bytes": (1_024, 64 * MIB),
     "log_bytes": (1_024, MIB),
+    "signals": (1, 100_000),
+    "child_depth": (1, 100),
+    "checkpoints": (1, 100_000),
     "value_bytes": (1, 64 * MIB),
     "inline_bytes": (1_024, 512 * 1024),
     "message_bytes": (1_024, 512 * 1024),

@@ -1,6 +1,6 @@
 """Executions as they are read: the row that says whose it is, and the fold of its history."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -61,10 +61,21 @@ async def folded(gateway: Gateway, row: ExecutionRow) -> Folded:
 async def folded_with_rows(
     gateway: Gateway, row: ExecutionRow
 ) -> tuple[Folded, Sequence[HistoryRow]]:
-    """Fold an execution's whole history, and return it too."""
+    """Fold an execution's whole history, and return it too.
+
+    Page by page: folding takes long where a loop was large, and other requests have their turn in between.
+    """
     version = await gateway.versions.by_id(row.version_id)
-    rows = await _whole_history(gateway.store, row.id)
-    state = fold.replay(version.plan, row.id, _events(rows))
+    rows: list[HistoryRow] = []
+    state: ExecutionState | None = None
+    async for page in _history_pages(gateway.store, row.id):
+        rows += page
+        if state is None:
+            state = fold.replay(version.plan, row.id, _events(page))
+            continue
+        for event in _events(page):
+            fold.apply(version.plan, state, event)
+    assert state is not None, "an execution has a history"
     return Folded(version.plan, state, version.number), rows
 
 
@@ -82,15 +93,17 @@ def message_of(row: HistoryRow) -> EventMessage:
     )
 
 
-async def _whole_history(store: Store, execution_id: str) -> Sequence[HistoryRow]:
-    rows: list[HistoryRow] = []
+async def _history_pages(store: Store, execution_id: str) -> AsyncIterator[Sequence[HistoryRow]]:
+    """Yield the whole history of an execution; its first page has the creation."""
+    after_seq = 0
     while True:
         page = await db.executions.history(
-            store, execution_id, after_seq=len(rows), limit=HISTORY_PAGE
+            store, execution_id, after_seq=after_seq, limit=HISTORY_PAGE
         )
-        rows += page
+        yield page
+        after_seq += len(page)
         if len(page) < HISTORY_PAGE:
-            return rows
+            return
 
 
 def _events(rows: Sequence[HistoryRow]) -> Iterator[Event]:

@@ -58,11 +58,21 @@ class _Fleet:
 
 
 class Admission:
-    """Decides which tasks are queued now. `slots` tells how many a fleet has, `now` is in seconds."""
+    """Decides which tasks are queued now. `slots` tells how many a fleet has, `now` is in seconds.
 
-    def __init__(self, *, slots: Callable[[str], int], now: Callable[[], float]) -> None:
+    Results come to who leads an execution (`leads`). The tasks of others are queued without a place: nobody would free it.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: Callable[[str], int],
+        now: Callable[[], float],
+        leads: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._slots = slots
         self._now = now
+        self._leads = leads
         self._fleets: dict[str, _Fleet] = {}
         self._known: dict[str, dict[Attempt, str]] = {}  # by execution: attempts and their fleets
         self._arrivals = 0
@@ -78,6 +88,8 @@ class Admission:
 
     def offer(self, task: Waiting) -> bool:
         """Whether a task is to be queued now; else it waits for its turn. What is queued may be queued again."""
+        if not self._leads(task.attempt[0]):
+            return True
         fleet = self._fleets.get(task.fleet)
         if fleet is None:
             fleet = self._fleets[task.fleet] = _Fleet()
@@ -110,6 +122,12 @@ class Admission:
             fleet = self._fleets[name]
             fleet.out.discard(attempt)
             fleet.count(int(self._now()))
+
+    def settle(self, execution_id: str, is_under_way: Callable[[RunKey, int], bool]) -> None:
+        """Free the places of attempts that ended without a result, or whose result came to somebody else."""
+        known = self._known.get(execution_id, {})
+        for attempt in [each for each in known if not is_under_way(each[1], each[2])]:
+            self.ended(attempt)
 
     def forget(self, execution_id: str) -> None:
         """An execution is over, or somebody else's: nothing of it is queued or waits any more."""

@@ -5,6 +5,7 @@ because its id derives from what it is about.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -95,11 +96,19 @@ class Advisories:
     """Reads what JetStream says of tasks that were delivered too often, and ends them.
 
     Such a task killed or hung its workers: the attempt fails as WORKER_LOST, the task becomes a dead
-    letter and leaves the stream.
+    letter and leaves the stream. Who does not lead the execution (`leads`) hands the advisory on: only its leader knows what is
+    queued of it.
     """
 
-    def __init__(self, bus: Bus, intake: Intake, letters: Letters) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        intake: Intake,
+        letters: Letters,
+        leads: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._bus = bus
+        self._leads = leads
         self._intake = intake
         self._letters = letters
 
@@ -124,6 +133,9 @@ class Advisories:
             await message.ack()
             return
         address = subjects.read_task(task.subject)
+        if address is not None and not self._leads(address.execution_id):
+            await message.nak(timedelta(seconds=STORE_PAUSE_S))
+            return
         error = f"delivered {advisory.deliveries} times, and no worker came back with a result"
         letter = DeadLetter(
             id=derived_uuid7(task.timestamp, task.subject),

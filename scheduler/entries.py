@@ -29,6 +29,7 @@ class Entry(msgspec.Struct, kw_only=True):
     are published again. `created` lets a new execution be folded without a read. `reply_to` is the
     core subject that waits for the outcome. `in_doubt` says that this process tried before and does
     not know how far it came. `admitted` are node runs whose tasks waited for their turn, and have it now.
+    `version` is what was stored when the entry was made: a state in memory below it is behind.
     """
 
     execution_id: str
@@ -40,6 +41,7 @@ class Entry(msgspec.Struct, kw_only=True):
     retries: int = 0
     in_doubt: bool = False
     admitted: tuple[RunKey, ...] = ()
+    version: int = 0
 
     @property
     def is_repeat(self) -> bool:

@@ -20,6 +20,7 @@ And what lacks large values is held back: they are read, and it is decided anew.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -34,6 +35,7 @@ from contracts import subjects
 from contracts.execution.state import ExecutionState
 from contracts.failures import Failure, FailureKind
 from contracts.ids import RunKey
+from contracts.limits import CORE_LIMITS, CoreLimits
 from contracts.messages import CancelNotice, CommandAnswer, Task, encode
 from contracts.payloads import PayloadError
 from contracts.statuses import ExecutionStatus
@@ -105,6 +107,8 @@ class Loop:
         bury: Callable[[Entry, Exception], None],
         purge: Callable[[str, str], None],
         stream_missing: Callable[[], None],
+        timer_set: Callable[[datetime], None],
+        limits: CoreLimits = CORE_LIMITS,
     ) -> None:
         self._intake = intake
         self._executions = executions
@@ -122,6 +126,8 @@ class Loop:
         self._bury = bury
         self._purge = purge
         self._stream_missing = stream_missing
+        self._timer_set = timer_set
+        self._limits = limits
         self._following: asyncio.Task[None] | None = None
         self._heavy: list[tuple[Live, RunKey, Task, int]] = []
         self.counters = Counters()
@@ -203,7 +209,21 @@ class Loop:
         for entry in batch:
             if entry.created is not UNSET and entry.created_at is not None:
                 await self._executions.admit(entry.execution_id, entry.created, entry.created_at)
-        return await self._executions.load({entry.execution_id for entry in batch})
+        self._executions.drop([each.execution_id for each in batch if self._is_behind(each)])
+        fresh = await self._executions.load({entry.execution_id for entry in batch})
+        for execution_id in fresh:
+            self._settle(self._executions.get(execution_id))
+        return fresh
+
+    def _settle(self, live: Live | None) -> None:
+        """Free the places of attempts that ended without a result that came here."""
+        if live is not None:
+            self._admission.settle(live.state.id, partial(is_under_way, live.state))
+
+    def _is_behind(self, entry: Entry) -> bool:
+        """Whether another scheduler took an execution further than our memory: healing from that would be in vain."""
+        live = self._executions.get(entry.execution_id)
+        return live is not None and live.state.seq < entry.version
 
     async def _look_up(self, batch: Sequence[Entry]) -> None:
         """Find the workflows that decisions may start: the core reads nothing."""
@@ -298,6 +318,7 @@ class Loop:
             input_of=self._assembling.input_of,
             result_of=self._assembling.result_of,
             failure_target=live.failure_target,
+            limits=self._limits,
         )
         if decision.refused is None:
             return decision
@@ -388,6 +409,8 @@ class Loop:
             if pending.live.state.is_terminal:
                 self._admission.forget(pending.live.state.id)
                 continue
+            if pending.fails:
+                self._settle(pending.live)
             for entry, _ in pending.entries:
                 if isinstance(entry.given, Reported):
                     result = entry.given.result
@@ -457,11 +480,13 @@ class Loop:
                 yield entry.reply_to, encode(answer(state, entry, decision)), None, ""
 
     def _leave(self, pending: Pending) -> None:
-        """Let this process follow a commit: queued tasks go, slots are given on, and what is over is forgotten."""
+        """Let this process follow a commit: queued tasks go, slots are given on, timers expected, and what is over forgotten."""
         state = pending.live.state
         if pending.stop:
             self._purge(state.created.user_id, state.id)
         self._tell_slots(pending)
+        if pending.timers:
+            self._timer_set(min(timer.due_at for timer in pending.timers.values()))
         if state.is_terminal:
             self._executions.drop((state.id,))
 
@@ -528,6 +553,12 @@ def outstanding(state: ExecutionState) -> tuple[RunKey, ...]:
     if not state.outstanding:
         return ()
     return tuple(key for key, run in state.runs.items() if run.has_task)
+
+
+def is_under_way(state: ExecutionState, key: RunKey, attempt: int) -> bool:
+    """Whether an attempt still is what its node run waits for."""
+    run = state.runs.get(key)
+    return run is not None and run.has_task and run.attempt == attempt
 
 
 def in_order(storing: Sequence[Pending]) -> Iterator[Sequence[Pending]]:

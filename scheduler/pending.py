@@ -1,6 +1,6 @@
 """What one batch decided for one execution, and the rows that it becomes."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -11,7 +11,9 @@ from contracts.history import (
     Event,
     EventMessage,
     ExecutionStarted,
+    IterationFinished,
     MaybeRaw,
+    NodeFailed,
     NodeRunRef,
     Slot,
 )
@@ -28,6 +30,8 @@ from scheduler.core.decision import (
 from scheduler.entries import Entry
 from scheduler.executions import Live
 from scheduler.values import PayloadsNeeded
+
+FAILURES: Final = (NodeFailed, IterationFinished)
 
 
 class Recorded(NamedTuple):
@@ -113,6 +117,11 @@ class Pending:
     def refuses(self) -> bool:
         """Whether an input changed nothing, which is true only of a state that is not behind."""
         return any(decision.refused is not None for _, decision in self.entries)
+
+    @property
+    def fails(self) -> bool:
+        """Whether something failed: attempts may have ended with it, here or in a whole iteration, that nobody reports."""
+        return any(isinstance(each.event.data, FAILURES) for each in self.events)
 
     @property
     def slot_wanted(self) -> Slot | None:

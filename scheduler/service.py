@@ -25,6 +25,8 @@ from bus.pull import Arrivals, Pull
 from contracts import subjects
 from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
+from contracts.ids import partition_of
+from contracts.limits import CORE_LIMITS, CoreLimits
 from contracts.messages import Result, start_of
 from contracts.payloads import PayloadLimits
 from contracts.schedules import Calendar
@@ -78,6 +80,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_id: str | None = None
     version: str = "0.1.0"
     payloads: PayloadLimits = PayloadLimits()
+    limits: CoreLimits = CORE_LIMITS
 
 
 async def run_scheduler(
@@ -136,11 +139,11 @@ class Scheduler:
         self._stream_missing = asyncio.Event()
         self._inbox = Inbox(self._intake, tokens, self._letters, bus.publish)
         self._slots = Slots(store, self._intake)
-        self._admission = Admission(slots=self._slots_of, now=time.monotonic)
+        self._admission = Admission(slots=self._slots_of, now=time.monotonic, leads=self._leads)
         self._sweeper = Sweeper(store, self._intake, Families(store, self._intake))
         self._partitions = Partitions(store, scheduler_id, self._own)
         self._timers = Timers(store, clock, self._intake, lambda: self._partitions.owned)
-        self._advisories = Advisories(bus, self._intake, self._letters)
+        self._advisories = Advisories(bus, self._intake, self._letters, self._leads)
         self._purges = Purges(bus)
         self._fleets = Fleets(store, announced=self._announced)
         self._payloads = PayloadDesk(store, tokens, settings.payloads)
@@ -178,6 +181,8 @@ class Scheduler:
             bury=self._bury,
             purge=self._purges.add,
             stream_missing=self._stream_missing.set,
+            timer_set=self._timers.expect,
+            limits=settings.limits,
         )
 
     @classmethod
@@ -326,6 +331,9 @@ class Scheduler:
         self._admission.forget_partitions(self._partitions_before - partitions)
         self._partitions_before = partitions
         self._sweeper.own(partitions)
+
+    def _leads(self, execution_id: str) -> bool:
+        return partition_of(execution_id) in self._partitions.owned
 
     def _slots_of(self, node_type: str) -> int:
         return self._fleets.slots(node_type)

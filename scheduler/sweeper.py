@@ -89,10 +89,10 @@ class Sweeper:
             limit=PAGE,
             silent_for_seconds=silent_s,
         ):
-            after = page[-1]
+            after = next(reversed(page))
             self.swept += len(page)
-            for execution_id in page:
-                self._intake.put(Entry(execution_id=execution_id))
+            for execution_id, version in page.items():
+                self._intake.put(Entry(execution_id=execution_id, version=version))
             await self._intake.room()
 
     async def _cancel_abandoned(self) -> None:

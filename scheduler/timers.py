@@ -4,7 +4,10 @@ A timer is cleared by the commit that takes it, so it fires once whoever reads i
 """
 
 import asyncio
+import contextlib
+import math
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -38,17 +41,34 @@ class Timers:
         self._clock = clock
         self._intake = intake
         self._owned = owned
+        self._looks_at = math.inf
+        self._sooner = asyncio.Event()
+
+    def expect(self, due_at: datetime) -> None:
+        """A timer was set by this scheduler: it may be due before the next look."""
+        until = (due_at - self._clock.now()).total_seconds()
+        if asyncio.get_running_loop().time() + until < self._looks_at:
+            self._sooner.set()
 
     async def run(self) -> None:
         """Hand out due timers until canceled; sleeps until the next one, at most a second."""
         while True:
             await self._intake.room()
+            self._looks_at = math.inf  # what is set from here on, this look may not see
+            self._sooner.clear()
             try:
                 pause = await self.look()
             except StoreError as error:
                 log.warning("timers_wait", error=str(error))
                 pause = LONGEST_PAUSE_S
-            await asyncio.sleep(pause)
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, or until a timer is set that does not wait so long."""
+        self._looks_at = asyncio.get_running_loop().time() + seconds
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._sooner.wait()
 
     async def look(self) -> float:
         """Hand out what is due and return the seconds until it is worth looking again."""

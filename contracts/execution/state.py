@@ -114,7 +114,8 @@ class ExecutionState(msgspec.Struct, kw_only=True):
     `outstanding` those with a task under way. `held` are node runs whose dispatch a pause holds back,
     `waits` those that are suspended, the oldest first; `questions` are the interactions that are open,
     by id, also while a handler looks at one. `signals` are kept for waits to come, and `heard` are the
-    ids of all that came. `carried` is what another execution gives to node runs that are not there yet.
+    ids of all that came. `continued_errors` counts failures that did not end the execution, and items
+    that a loop goes on without. `carried` is what another execution gives to node runs that are not there yet.
     """
 
     id: str

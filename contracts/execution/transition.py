@@ -441,6 +441,7 @@ class Transition:
         if loop.rules.on_item_error is ItemError.STOP:
             self.touched.loops_failed.append((key, failure))
             return
+        self.state.continued_errors += 1
         if loop.rules.on_item_error is ItemError.NULL:
             keep_result(loop, path[-1], NULL)
         self._continue_loop(key, loop)

@@ -161,13 +161,13 @@ order by due_at
 );
 
 -- name: unfinished
--- Executions of some partitions and statuses whose last commit is a while ago, by id.
+-- Executions of some partitions and statuses whose last commit is a while ago, by id, and their versions.
 -- Bounds on (status, id) in place of an equal status leave no plan but the index on both: a walk along the ids would pass
 -- everything that is over.
-  select execution.id
+  select execution.id, execution.version
     from unnest($2::text[]) as wanted (status)
    cross join lateral (
-           select id
+           select id, version
              from workflow_executions
             where (status, id) > (wanted.status, coalesce($3::uuid, '00000000-0000-0000-0000-000000000000'))
               and status <= wanted.status

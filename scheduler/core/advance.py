@@ -31,6 +31,7 @@ from contracts.history import (
     Timing,
 )
 from contracts.ids import RunKey
+from contracts.limits import CORE_LIMITS, CoreLimits
 from contracts.messages import LoopOrder, Result
 from contracts.statuses import NodeRunStatus, SkipReason, TimerKind
 from contracts.times import rfc3339
@@ -58,7 +59,6 @@ from scheduler.core.decision import (
 from scheduler.core.step import Step, join_timer_key, wait_timer_key
 
 EXECUTION_TIMEOUT_KEY = "execution_timeout"
-MOST_CHECKPOINTS = 10_000
 
 
 def advance(
@@ -70,6 +70,7 @@ def advance(
     input_of: Assemble,
     result_of: Assemble | None = None,
     failure_target: Target | None = None,
+    limits: CoreLimits = CORE_LIMITS,
 ) -> Decision:
     """Fold one input into the state and return what follows from it.
 
@@ -86,6 +87,7 @@ def advance(
         input_of=input_of,
         result_of=result_of or input_of,
         failure_target=failure_target,
+        limits=limits,
     )
     match given:
         case Reported():
@@ -239,8 +241,10 @@ def _call_finished(step: Step, given: CallFinished) -> Decision:
         return refuse("stale_result")
     if given.key in run.checkpoints:
         return refuse("repeated")
-    if len(run.checkpoints) >= MOST_CHECKPOINTS:
-        return refuse("limit_exceeded", detail=f"a node run has {MOST_CHECKPOINTS} checkpoints")
+    found, most = len(run.checkpoints), step.limits.checkpoints
+    if found >= most:
+        detail = f"a node run has {found} checkpoints; the limit is {most} (LIMIT_CHECKPOINTS)"
+        return refuse("limit_exceeded", detail=detail)
     saved = CheckpointSaved(given.key, given.value, given.usage)
     step.record(saved, key, run.attempt)
     return step.decision()

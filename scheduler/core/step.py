@@ -31,6 +31,7 @@ from contracts.history import (
     Wait,
 )
 from contracts.ids import RunKey, derived_uuid7, idempotency_key, iteration_text
+from contracts.limits import CoreLimits
 from contracts.messages import Result, encode
 from contracts.model import OnError
 from contracts.specs import TIMEOUT_PORT
@@ -71,10 +72,12 @@ class Step:
         input_of: Assemble,
         result_of: Assemble,
         failure_target: Target | None,
+        limits: CoreLimits,
     ) -> None:
         self.plan = plan
         self.state = state
         self.at = at
+        self.limits = limits
         self._input_of = input_of
         self._result_of = result_of
         self._failure_target = failure_target

@@ -39,10 +39,6 @@ from scheduler.core.decision import (
 from scheduler.core.results import invalid
 from scheduler.core.step import Step, wait_timer_key
 
-MOST_SIGNALS_KEPT = 1_000
-DEEPEST_CHILD = 8
-
-
 # --- the beginning of a wait ---------------------------------------------------------------------
 
 
@@ -123,11 +119,12 @@ def _refusal_of_child(step: Step, given: Reported) -> Failure | None:
     """Return why a child that a result wants cannot be started, or None."""
     if not isinstance(given.child, Target):
         return given.child or invalid("nobody looked up the workflow of the child")
-    if step.state.created.depth < DEEPEST_CHILD:
+    depth, most = step.state.created.depth, step.limits.child_depth
+    if depth < most:
         return None
     message = (
-        f"a child of a child, {DEEPEST_CHILD} deep, may start no further ones; "
-        "does a workflow call itself without end?"
+        f"a child of a child, {depth} deep, may start no further ones; the limit is {most} "
+        "(LIMIT_CHILD_DEPTH); does a workflow call itself without end?"
     )
     return Failure(FailureKind.REJECTED, "child_depth", message)
 
@@ -188,10 +185,15 @@ def _child_failure(ended: ChildEnded) -> Failure:
         message = f"the child execution {child_id} was canceled"
         return Failure(FailureKind.CANCELED, "child_canceled", message, details)
     if ended.failure is not None:
-        details["failure"] = msgspec.to_builtins(ended.failure)
+        details["failure"] = as_read(ended.failure)
     why = ended.failure.message if ended.failure is not None else "it does not say why"
     message = f"the child execution {child_id} failed: {why}"
     return Failure(FailureKind.ERROR, "child_failed", message, details)
+
+
+def as_read(failure: Failure) -> object:
+    """Return a failure as it is read from JSON, where there are no tuples: state and history must be the same."""
+    return msgspec.json.decode(encode(failure))
 
 
 # --- signals and answers -------------------------------------------------------------------------
@@ -204,8 +206,11 @@ def signal_sent(step: Step, sent: SignalSent) -> Decision:
         return refuse("repeated")
     fitting = (key for key in state.waits if waits.wait_of(state, key).signal == sent.name)
     key = next(fitting, None)
-    if key is None and len(state.signals) >= MOST_SIGNALS_KEPT:
-        detail = f"{MOST_SIGNALS_KEPT} signals are kept that nothing waits for"
+    found, most = len(state.signals), step.limits.signals
+    if key is None and found >= most:
+        detail = (
+            f"{found} signals are kept that nothing waits for; the limit is {most} (LIMIT_SIGNALS)"
+        )
         return refuse("limit_exceeded", detail=detail)
     signal = SignalReceived(signal_id=sent.signal_id, name=sent.name, data=sent.data, by=sent.by)
     _receive(step, key, signal)

@@ -14,6 +14,11 @@ from contracts.times import rfc3339
             datetime(2026, 3, 28, 22, 30, tzinfo=UTC), "2026-03-28T22:30:00.000000Z", id="UTC"
         ),
         pytest.param(
+            datetime(2026, 3, 28, 22, 30, 1, 500_000, tzinfo=UTC),
+            "2026-03-28T22:30:01.500000Z",
+            id="half a second",
+        ),
+        pytest.param(
             datetime(2026, 3, 28, 22, 30, 1, 5, tzinfo=timezone(timedelta(hours=2))),
             "2026-03-28T20:30:01.000005Z",
             id="another zone",

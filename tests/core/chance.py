@@ -18,7 +18,7 @@ from contracts.history import CarriedRun, LoopRules
 from contracts.ids import RunKey
 from contracts.messages import ChildOrder, InteractionOrder, LoopOrder, WaitOrder
 from contracts.model import Connection, Delivery, Node, OnError, RetryPolicy, Settings
-from contracts.statuses import ExecutionStatus, ItemError, WaitKind
+from contracts.statuses import ExecutionStatus, ItemError, Mode, WaitKind
 from scheduler.core.decision import (
     Admitted,
     AttemptLost,
@@ -97,7 +97,8 @@ class _Graph:
             timeout=None if self._calm or chance.random() < 0.8 else chance.uniform(1, 90),
         )
         wires = list(self._wires.values())
-        return compiled(document(self._nodes, wires, settings))
+        pins = {each.id: {"pinned": each.id} for each in self._nodes if chance.random() < 0.05}
+        return compiled(document(self._nodes, wires, settings, pin_data=pins))
 
     def _scope(self, loop: str | None, outside: Sequence[Node], depth: int) -> None:
         """Add the nodes outside of loops, or a body with what leads back from it."""
@@ -298,9 +299,17 @@ class Order:
         ends_early: bool = False,
         forgets: bool = False,
         carried: Iterable[CarriedRun] = (),
+        alone: str | None = None,
     ) -> None:
         self.case = case
-        self.engine = Engine(case.plan, input={"seed": case.seed}, carried=carried, by_chance=True)
+        self.engine = Engine(
+            case.plan,
+            input={"seed": case.seed},
+            mode=Mode.MANUAL if case.seed % 2 else Mode.TRIGGER,
+            carried=carried,
+            by_chance=True,
+            single_node_id=alone,
+        )
         self._chance = random.Random(f"order {seed}")
         self._given: list[Input] = []
         self._ends_early = ends_early

@@ -4,10 +4,10 @@ import msgspec
 
 from contracts.failures import FailureKind
 from contracts.history import CheckpointSaved, NodeStarted, Usage
+from contracts.limits import CORE_LIMITS
 from contracts.messages import WaitOrder
 from contracts.model import Delivery, OnError
 from contracts.statuses import ExecutionStatus, WaitKind
-from scheduler.core import advance
 from scheduler.core.decision import CallFinished, HandlerStarts
 from tests.core.graphs import ONE_TRY, RETRY, line, run
 from tests.support.assembling import task_of
@@ -114,13 +114,13 @@ class TestCheckpoints:
 
     def test_there_is_a_limit(self) -> None:
         engine = Engine(line("a").plan, checked=False).start()
-        for number in range(advance.MOST_CHECKPOINTS):
+        for number in range(CORE_LIMITS.checkpoints):
             engine.checkpoint("a", str(number))
 
         refused = engine.checkpoint("a", "one more")
 
         assert refused.refused == "limit_exceeded"
-        assert str(advance.MOST_CHECKPOINTS) in str(refused.detail)
+        assert f"{CORE_LIMITS.checkpoints} (LIMIT_CHECKPOINTS)" in str(refused.detail)
 
     def test_they_survive_a_wait(self) -> None:
         engine = run("w:CUSTOM.GOES_ON")

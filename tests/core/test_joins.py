@@ -173,9 +173,25 @@ class TestFirst:
         engine.iterate("each", [1])
 
         assert engine.input("join@0") == "outside"
+        engine.succeed("slow@0", main={"late": 1})
+        assert engine.input("join@0") == "outside"
         engine.succeed("join@0", main="done")
-        engine.succeed("slow@0", main="late")
         assert engine.output["each"]["results"] == ["done"]
+
+    def test_of_two_that_are_there_when_an_iteration_begins_the_first_in_the_document_counts(
+        self,
+    ) -> None:
+        engine = run(
+            "out each:FLOW.LOOP join:FLOW.MERGE",
+            "out -> join",
+            "each.iteration -> join",
+            fields={"join": {"parameters": {"wait_for": "first"}}},
+        )
+        engine.succeed("out", main={"from": "outside"})
+
+        engine.iterate("each", [1])
+
+        assert engine.input("join@0") == {"from": "outside"}
 
 
 class TestMaxWait:

@@ -185,6 +185,7 @@ class TestItemErrors:
 
         assert done["results"] == results
         assert (done["count"], done["failed"], done["last"]) == (3, 1, "c")
+        assert engine.state.continued_errors == 1
         assert done["errors"][0]["index"] == 1
         assert done["errors"][0]["failure"]["code"] == "broken"
 

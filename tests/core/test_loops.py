@@ -7,7 +7,7 @@ import pytest
 
 from contracts.execution import values
 from contracts.failures import FailureKind
-from contracts.history import LoopStarted
+from contracts.history import LoopRules, LoopStarted
 from contracts.messages import LoopOrder
 from contracts.statuses import ExecutionStatus, ItemError
 from tests.core.graphs import LOOP, LOOP_WIRES, ONE_TRY, RETRY, complete, over, run
@@ -228,6 +228,13 @@ class TestOnCondition:
 
         assert complete(engine)["count"] == 0
         assert engine.statuses == {"each": "SUCCESS", "after": "RUNNING"}
+
+    def test_its_rules_hold_even_so(self) -> None:
+        engine = run(LOOP, *LOOP_WIRES)
+
+        engine.report("each", loop=LoopOrder(goes_on=False, rules=LoopRules(collect=False)))
+
+        assert "results" not in complete(engine)
 
     def test_a_condition_that_fails_fails_the_loop(self) -> None:
         engine = run(LOOP, *LOOP_WIRES, fields={"each": ONE_TRY})

@@ -15,7 +15,7 @@ from contracts.execution import carry, fold, values
 from contracts.execution.plan import Way
 from contracts.messages import encode
 from contracts.model import OnError
-from contracts.statuses import ExecutionStatus, NodeRunStatus
+from contracts.statuses import ExecutionStatus, ItemError, NodeRunStatus
 from tests.core.chance import Case, Order, case
 from tests.support.engine import EXECUTION, Engine
 
@@ -96,8 +96,13 @@ def test_every_execution_ends_and_its_end_is_true(case: Case, order: int) -> Non
     for (node_id, _), run in state.runs.items():
         retry = case.plan.nodes[node_id].retry_policy
         assert run.tries <= (retry.max_tries if retry else 1)
-    continued = [run for run in state.runs.values() if run.status is NodeRunStatus.ERROR]
-    assert state.continued_errors == sum(run.ports is not None for run in continued)
+    failed = [run for run in state.runs.values() if run.status is NodeRunStatus.ERROR]
+    lost_items = sum(
+        len(loop.failures)
+        for loop in state.loops.values()
+        if loop.rules.on_item_error is not ItemError.STOP
+    )
+    assert state.continued_errors == sum(run.ports is not None for run in failed) + lost_items
 
 
 @settings(max_examples=100, deadline=None)
@@ -141,3 +146,14 @@ def test_a_retry_goes_on_with_what_it_takes_over_and_ends_too(case: Case, order:
     stood = {key for key, run in retried.state.runs.items() if run.carried}
     assert stood <= {(each.node_id, each.iteration) for each in carried if each.ports is not None}
     assert stood.isdisjoint(key for key, _ in retried.tasks)
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=WILD, order=SEEDS)
+def test_any_node_alone_ends_and_nothing_else_runs_but_its_body(case: Case, order: int) -> None:
+    alone = sorted(case.plan.nodes)[order % len(case.plan.nodes)]
+
+    engine = Order(case, order, alone=alone).run()
+
+    inside = {node.id for node in case.plan.nodes.values() if alone in node.loops}
+    assert {node_id for node_id, _ in engine.state.runs} <= {alone, *inside}

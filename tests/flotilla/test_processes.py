@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from contracts.expressions.budget import Limits as ExpressionLimits
-from contracts.limits import DocumentLimits
+from contracts.limits import CoreLimits, DocumentLimits
 from contracts.payloads import PayloadLimits
 from flotilla import processes
 from flotilla.installation import DEV_USER_ID
@@ -39,6 +39,9 @@ SETTINGS = Settings(
         expression_steps=14,
         expression_bytes=15,
         log_bytes=16,
+        signals=19,
+        child_depth=20,
+        checkpoints=21,
     ),
 )
 EXPRESSIONS = ExpressionLimits(source_chars=13, steps=14, produced_bytes=15)
@@ -78,6 +81,7 @@ def test_the_scheduler_is_told() -> None:
         "/a.creds",
     )
     assert (told.drain_seconds, told.payloads) == (7, PAYLOADS)
+    assert told.limits == CoreLimits(signals=19, child_depth=20, checkpoints=21)
 
 
 def test_a_worker_is_told() -> None:

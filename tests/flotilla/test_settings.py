@@ -138,7 +138,7 @@ def test_a_limit_is_read_and_zero_is_none(variable: str) -> None:
         settings.read({variable: "0"})
 
 
-SMALL = ("tries", "loop_depth")
+SMALL = ("tries", "loop_depth", "child_depth")
 
 
 def test_the_allowed_range_is_told() -> None:

@@ -64,6 +64,9 @@ class Event(NamedTuple):
     says: str
 
 
+SPARED: Final = 0.6
+"""How many worlds are spared each of these events."""
+
 EVENTS: Final = {
     "killed": Event(2, "a scheduler dies; another starts a little later"),
     "drained": Event(1, "a scheduler stops in order; another starts a little later"),
@@ -104,7 +107,7 @@ class Chaos:
 
     def instants(self, event: str, before: float) -> list[float]:
         """Return when something happens to the world."""
-        if self.chance.random() < 0.6:
+        if self.chance.random() < SPARED:
             return []
         times = self.chance.randint(1, EVENTS[event].most)
         return [self.chance.random() ** 2 * before for _ in range(times)]

@@ -245,7 +245,7 @@ def _unfinished(database: Database, arguments: Sequence[Any]) -> list[Row]:
     partitions, statuses, after, limit, silent = arguments
     until = database.now() - timedelta(seconds=silent)
     found = [
-        {"id": each.id}
+        {"id": each.id, "version": each.version}
         for each in database.held(partitions)
         if each.status in statuses
         and (after is None or each.id > after)

@@ -90,7 +90,9 @@ def _waits(attempt: Attempt) -> dict[str, Any]:
     """Wait; a node that goes on after its waits works in the end."""
     if attempt.node.type == GOES_ON and attempt.number > attempt.chance.choice((1, 2, MOST_WAITS)):
         return _works(attempt)
-    return {"wait": _racy_wait(attempt) if attempt.racy else WAITS[attempt.parameters["waits"]](attempt)}
+    return {
+        "wait": _racy_wait(attempt) if attempt.racy else WAITS[attempt.parameters["waits"]](attempt)
+    }
 
 
 def _question(attempt: Attempt) -> InteractionOrder:

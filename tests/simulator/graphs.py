@@ -165,7 +165,7 @@ TRIGGER_KINDS: Final = {
     "manual trigger": NodeKind(2, _manual),
     "event trigger": NodeKind(1, _event),
 }
-FEATURES: Final = tuple(
+FEATURES: Final[tuple[str, ...]] = tuple(
     dict.fromkeys(
         (
             *filter(None, (kind.feature for kind in NODE_KINDS.values())),
@@ -260,9 +260,7 @@ class _Growth:
             return _plain(self._chance, node_id)
         if made.type == CALLS:
             called = self._called()
-            made = msgspec.structs.replace(
-                made, parameters={**made.parameters, "workflow": called}
-            )
+            made = msgspec.structs.replace(made, parameters={**made.parameters, "workflow": called})
         return made
 
     def _called(self) -> str:

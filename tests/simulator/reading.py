@@ -87,7 +87,7 @@ class Reading:
             case LoopStarted():
                 return self._attempt_ended(key, event) or self._begins_loop(key, event.data)
             case LoopContinued():
-                self._begun[key] = self._begun.get(key, 0) + 1
+                self._begun[key] = self._begun.get(key, 1) + 1  # a carried one begins by itself
                 return self._attempt_ended(key, event)
             case IterationFinished():
                 return self._iteration_ended(key, event.data)
@@ -287,9 +287,9 @@ class Reading:
 
     def _loop_ended(self, key: RunKey, ports: Ports) -> str | None:
         """A loop gives the results of all its iterations, in their order."""
-        node = self._plan.nodes[key[0]]
+        node = self._plan.nodes.get(key[0])
         began = self._loops.get(key) or (self._carried[key].loop if self._is_open(key) else None)
-        if node.loop is None or began is None or "complete" not in ports:
+        if node is None or node.loop is None or began is None or "complete" not in ports:
             return None
         count = began.total if began.total is not None else max(self._begun.get(key, 1), 1)
         results = [self._result(node, (*key[1], index), began) for index in range(count)]

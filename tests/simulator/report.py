@@ -13,41 +13,60 @@ import msgspec
 from contracts.history import DATA_OF
 from tests.simulator import verdict
 from tests.simulator.chaos import EVENTS, FAULTS
-from tests.simulator.shapes import work_of
+from tests.simulator.graphs import FEATURES
+from tests.simulator.shapes import AFTER_THE_END, ASKS, work_of
 from tests.simulator.simulation import Outcome, run
 
 SLICE: Final = 100
 REPEATED_EVERY: Final = 50
 """Of so many seeds one is run twice: it must give the same bytes."""
 
-REFUSALS: Final = ("already_finished", "already_started", "stale_result", "stale_timer", "token")
+REFUSALS: Final = (
+    "already_finished",
+    "already_paused",
+    "already_started",
+    "ambiguous_target",
+    "no_slot",
+    "not_paused",
+    "not_waiting",
+    "outcome_unknown",
+    "repeated",
+    "stale_child",
+    "stale_result",
+    "stale_timer",
+    "token",
+)
 REMARKABLE: Final = (
     "answers",
     "attempts stopped",
+    "calls not saved",
+    "checkpoints found again",
+    "children",
+    "children, detached",
     "conflicts",
+    "ends of waits asked",
+    "events while paused",
+    "failure workflows",
+    "handlers called at most once",
+    "handlers not called",
+    "items delivered",
+    "made by fork",
+    "made by retry",
+    "made with outputs carried",
+    "questions answered",
     "republished",
     "schedulers replaced",
+    "signals sent",
+    "slots taken",
     "task redeliveries",
+    "tasks that waited in line",
+    "waits ended early",
     "worker crashes",
 )
-"""Counts besides faults and refusals that must not be zero after many seeds."""
+"""Counts besides faults and refusals that must not be zero after many seeds; nor may the number of asks of any kind."""
 
-NOT_YET: Final = frozenset(
-    {
-        "checkpoint_saved",
-        "child_finished",
-        "execution_paused",
-        "execution_resumed",
-        "iteration_finished",
-        "loop_continued",
-        "loop_started",
-        "node_started",
-        "node_waiting",
-        "outputs_carried",
-        "signal_received",
-    }
-)
-"""Kinds of events that no seed brings about so far: nothing in `shapes.py` leads to them."""
+NOT_YET: Final = frozenset[str]()
+"""Kinds of events that no seed brings about so far: nothing in `graphs.py` and `shapes.py` leads to them."""
 
 
 class Report(msgspec.Struct):
@@ -59,6 +78,8 @@ class Report(msgspec.Struct):
     faults: dict[str, int] = {}
     refused: dict[str, int] = {}
     events: dict[str, int] = {}
+    features: dict[str, int] = {}
+    exactness: dict[str, int] = {}
     moves: set[str] = set()
 
     def add(self, outcome: Outcome) -> None:
@@ -67,6 +88,9 @@ class Report(msgspec.Struct):
         _add(self.faults, outcome.struck)
         _add(self.refused, outcome.refused)
         _add(self.events, outcome.kinds)
+        work = work_of(outcome.seed)
+        _add(self.features, dict.fromkeys(work.features, 1))
+        _add(self.exactness, {work.exactness.name: 1})
         self.moves |= {f"{was} -> {now}" for was, now in outcome.moves}
 
     def merge(self, other: "Report") -> None:
@@ -77,6 +101,8 @@ class Report(msgspec.Struct):
         _add(self.faults, other.faults)
         _add(self.refused, other.refused)
         _add(self.events, other.events)
+        _add(self.features, other.features)
+        _add(self.exactness, other.exactness)
         self.moves |= other.moves
 
     @property
@@ -86,6 +112,12 @@ class Report(msgspec.Struct):
             *(f"fault {name}" for name in (*FAULTS, *EVENTS) if not self.faults.get(name)),
             *(f"refusal {name}" for name in REFUSALS if not self.refused.get(name)),
             *(f"count {name}" for name in REMARKABLE if not self.counts.get(name)),
+            *(
+                f"ask {name}"
+                for name in ASKS.keys() - AFTER_THE_END
+                if not self.counts.get(f"asked to {name}")
+            ),
+            *(f"feature {name}" for name in FEATURES if not self.features.get(name)),
             *(
                 f"event {kind}"
                 for kind in sorted(DATA_OF.keys() - NOT_YET)
@@ -106,6 +138,8 @@ class Report(msgspec.Struct):
             ("what went wrong, by its own or on purpose", self.faults),
             ("inputs refused", self.refused),
             ("events recorded", self.events),
+            ("seeds that had a feature", self.features),
+            ("seeds whose end must be that of a calm run", self.exactness),
         ):
             yield f"\n{title}"
             for name, count in sorted(table.items(), key=lambda item: -item[1]):
@@ -139,7 +173,7 @@ def _objections(outcome: Outcome, calm: Outcome) -> Iterator[str]:
         plan = work.plans[outcome.states[execution_id].created.version_id]
         name = outcome.names[execution_id]
         yield from (f"{name} ({execution_id}): {each}" for each in verdict.problems(plan, events))
-    yield from verdict.family_problems(outcome)
+    yield from verdict.family_problems(work, outcome)
     yield from verdict.Comparison(work, outcome, calm).differences()
 
 

@@ -54,12 +54,16 @@ class Source:
 class NarrowAdmission(Admission):
     """Queues few tasks at once, so that lines form. `width` is how many of a node type; None is no limit of its own."""
 
-    def __init__(self, width: int | None, now: Callable[[], float]) -> None:
-        super().__init__(slots=lambda _: 0, now=now)
+    def __init__(
+        self, width: int | None, now: Callable[[], float], leads: Callable[[str], bool]
+    ) -> None:
+        super().__init__(slots=lambda _: 0, now=now, leads=leads)
         self._width = width
+        self.waited = 0
 
     def window(self, name: str) -> int:
         """Return how many tasks of a fleet may be queued."""
+        self.waited = max(self.waited, *self.waiting.values(), 0)
         window = super().window(name)
         return window if self._width is None else min(window, self._width)
 
@@ -93,8 +97,8 @@ class SimulatedScheduler(Scheduler):
         )
         self.process = bus.process
         self.bus = bus
-        self._admission = NarrowAdmission(width, bus.server.now)
-        self.loop._admission = self._admission
+        self._line = NarrowAdmission(width, bus.server.now, self._leads)
+        self._admission = self.loop._admission = self._line
         self._died = died
         self._source = Source()
         self._advised = Arrivals()
@@ -137,6 +141,11 @@ class SimulatedScheduler(Scheduler):
     def is_there(self) -> bool:
         """Whether it runs and is connected."""
         return self.process.is_alive and self.bus.is_connected and bool(self._background)
+
+    @property
+    def waited(self) -> int:
+        """How many tasks of a node type waited for their turn, at most."""
+        return self._line.waited
 
     @property
     def refused(self) -> dict[str, int]:

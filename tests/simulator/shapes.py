@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 from contracts.execution.plan import Plan
@@ -39,7 +39,10 @@ class Ends(StrEnum):
 
 
 class Asked(NamedTuple):
-    """A command to send, so many seconds after its execution was created; without one, something that World does."""
+    """A command to send, so many seconds after its execution was created; without one, something that World does.
+
+    `kind` is its row in ASKS.
+    """
 
     after: float
     kind: str
@@ -48,7 +51,7 @@ class Asked(NamedTuple):
     @property
     def ends(self) -> Ends:
         """What it ends."""
-        return ASKS[self.kind].ends if self.kind in ASKS else Ends.NOTHING
+        return ASKS[self.kind].ends
 
 
 class AskKind(NamedTuple):
@@ -60,11 +63,11 @@ class AskKind(NamedTuple):
     feature: str = ""
 
 
-def _cancel(chance: random.Random, execution_id: str) -> Sequence[Asked]:
+def _cancel(chance: random.Random, execution_id: str, kind: str = "cancel") -> Sequence[Asked]:
     command = CancelExecution(
         execution_id=execution_id, by=SOMEBODY, reason="enough", reply_to=_answer(execution_id)
     )
-    return [Asked(chance.random() ** 3 * 40, "cancel", command)]
+    return [Asked(chance.random() ** 3 * 40, kind, command)]
 
 
 def _delete_workflow(chance: random.Random, _: str) -> Sequence[Asked]:
@@ -82,7 +85,7 @@ def _pause(chance: random.Random, execution_id: str) -> Sequence[Asked]:
     for _ in range(chance.choice((1, 1, 2))):
         at = chance.random() ** 2 * 20
         asked.append(Asked(at, "pause", PauseExecution(**about)))
-        asked.append(Asked(at + chance.uniform(0.1, 20), "unpause", UnpauseExecution(**about)))
+        asked.append(Asked(at + chance.uniform(0.1, 20), "pause", UnpauseExecution(**about)))
     return asked
 
 
@@ -119,6 +122,9 @@ def _answer(execution_id: str) -> str:
 
 ASKS: Final = {
     "cancel": AskKind(0.15, Ends.EXECUTION, _cancel),
+    "cancel who calls": AskKind(
+        0.3, Ends.EXECUTION, partial(_cancel, kind="cancel who calls"), "children"
+    ),
     "delete workflow": AskKind(0.03, Ends.WORKFLOW, _delete_workflow),
     "pause": AskKind(0.7, Ends.NOTHING, _pause, "pauses"),
     "signal": AskKind(0.5, Ends.NOTHING, _shared_signals, "waits"),
@@ -169,11 +175,13 @@ class Work(NamedTuple):
     plans: dict[str, Plan]
     racy: bool
     width: int | None
+    features: frozenset[str]
 
     @property
     def exactness(self) -> Exactness:
         """How far two runs must end alike."""
-        if self.racy or self._asks("delete workflow") and len(self.plans) > len(self.jobs):
+        calls = bool(self.features & {"children", "failure workflow"})
+        if self.racy or (calls and self._asks("delete workflow")):
             return Exactness.NOT_AT_ALL
         return min((exactness_of(plan) for plan in self.plans.values()), default=Exactness.VALUES)
 
@@ -196,7 +204,7 @@ def work_of(seed: int) -> Work:
     )
     racy = bool(features & {"waits", "questions"}) and chance.random() < 0.3
     width = chance.choice((1, 2, 3)) if "narrow window" in features else None
-    return Work(seed, jobs, {plan.version_id: plan for plan in plans}, racy, width)
+    return Work(seed, jobs, {plan.version_id: plan for plan in plans}, racy, width, features)
 
 
 def _features(chance: random.Random) -> frozenset[str]:
@@ -211,7 +219,9 @@ def _plans(chance: random.Random, seed: int, features: frozenset[str]) -> list[P
         count = chance.choice((1, 1, 2)) if not features else 1
         return [plan_of(chance, Wanted(f"{seed}-{n}", features)) for n in range(count)]
     own = features - {"failure workflow", "slots"} if chance.random() < 0.7 else features
-    plans = [plan_of(chance, Wanted(f"{seed}-0", own - {"children"}, size=chance.choice((1, 1, 2))))]
+    plans = [
+        plan_of(chance, Wanted(f"{seed}-0", own - {"children"}, size=chance.choice((1, 1, 2))))
+    ]
     if chance.random() < 0.3:
         plans.append(plan_of(chance, Wanted(f"{seed}-1", own, (f"{seed}-0",), size=2)))
     callees = tuple(plan.document.name for plan in plans)

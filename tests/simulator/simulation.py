@@ -42,6 +42,7 @@ LINGERS: Final = 8
 LINGER_S: Final = 5.0
 """What comes late is waited for so often so long, to see that it changes nothing."""
 GATEWAY_SENDS: Final = 3
+NOTICED_AGAIN_S: Final = 5.0
 TOKENS: Final = Tokens(b"simulated secret of thirty-two b")
 
 
@@ -185,12 +186,12 @@ class World:
 
     def _ended(self, execution_id: str) -> None:
         """Let what was asked for after an execution's end follow."""
-        job = self._jobs.get(execution_id)
-        for asked in job.asked if job is not None else ():
-            if asked.kind in AFTER_THE_END:
-                waiting = f"{execution_id}+{asked.kind}"
-                self._open.add(waiting)
-                self.loop.call_later(asked.after, self._follow, job, asked, waiting)
+        if (job := self._jobs.get(execution_id)) is not None:
+            for asked in job.asked:
+                if asked.kind in AFTER_THE_END:
+                    waiting = f"{execution_id}+{asked.kind}"
+                    self._open.add(waiting)
+                    self.loop.call_later(asked.after, self._follow, job, asked, waiting)
         self._open.discard(execution_id)
         if not self._open:
             self._over.set()
@@ -222,7 +223,8 @@ class World:
         if asked.command is None:
             self.database.deleted_workflows.add(job.plan.workflow_id)
         else:
-            self._command(asked.kind, job.execution_id, asked.command)
+            kind = asked.command.__struct_config__.tag
+            self._command(kind, job.execution_id, asked.command)
 
     def _command(self, kind: str, execution_id: str, command: Any) -> None:
         self._send(kind, execution_id, encode(command), command, tries=GATEWAY_SENDS)
@@ -337,8 +339,11 @@ class World:
         self.loop.call_later(pause, self._notice_missing_streams)
 
     def _notice_missing_streams(self) -> None:
-        for scheduler in self.schedulers:
-            scheduler.notice_missing_streams()
+        """Tell those who pull, for as long as streams are missing."""
+        if not all(stream.is_there for stream in self.server.streams.values()):
+            for scheduler in self.schedulers:
+                scheduler.notice_missing_streams()
+            self.loop.call_later(NOTICED_AGAIN_S, self._notice_missing_streams)
 
     # --- what goes between them ------------------------------------------------------------------
 
@@ -378,6 +383,7 @@ class World:
         counts = self.counts + self.witness.counts + self.workers.counts + self.people.counts
         for scheduler in self._ever:
             refused.update(scheduler.refused)
+            counts["tasks that waited in line"] += scheduler.waited
             counters = msgspec.structs.asdict(scheduler.loop.counters)
             counts.update({name: n for name, n in counters.items() if isinstance(n, int)})
         counts["executions"] += len(self.witness.states)

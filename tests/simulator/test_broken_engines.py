@@ -4,18 +4,37 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from bus.message import Message
+from contracts.execution import fold
+from contracts.execution.plan import PlannedNode
+from contracts.execution.state import LoopRun, NodeRun
+from contracts.execution.transition import Transition
+from contracts.history import Event, NodeStarted, SignalReceived
+from contracts.ids import RunKey, derived_uuid7
+from db import slots
 from db.advances import Advance, AdvanceSession
 from db.errors import CommitInDoubt
+from db.store import Store
+from scheduler.admission import Admission
+from scheduler.core import advance, step, waiting
+from scheduler.core.decision import Decision, HandlerStarts, refuse
+from scheduler.core.step import Step
 from scheduler.executions import Executions
 from scheduler.inbox import Inbox
+from scheduler.loop import Loop
+from scheduler.slots import Slots
 from scheduler.sweeper import Sweeper
 from scheduler.tokens import Tokens
 from tests.simulator.report import Report, examine
+from tests.simulator.schedulers import SimulatedScheduler
 
 MOST_SEEDS = 400
+
+WIDE = 4_000
+"""For what takes a rare meeting of circumstances."""
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -78,18 +97,136 @@ def _never_sweeps(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Sweeper, "run", broken)
 
 
-def _leaves_timers_behind(patch: pytest.MonkeyPatch) -> None:
-    commit = AdvanceSession.commit
+def _without(name: str) -> Break:
+    """Return a break of commits: what stands under a name in an advance is not written."""
 
-    async def broken(self: AdvanceSession, batch: Sequence[Advance]) -> frozenset[str]:
-        return await commit(self, [_without_cleared(advance) for advance in batch])
+    def break_it(patch: pytest.MonkeyPatch) -> None:
+        commit = AdvanceSession.commit
 
-    patch.setattr(AdvanceSession, "commit", broken)
+        async def broken(self: AdvanceSession, batch: Sequence[Advance]) -> frozenset[str]:
+            return await commit(self, [_changed(advance, **{name: ()}) for advance in batch])
+
+        patch.setattr(AdvanceSession, "commit", broken)
+
+    return break_it
 
 
-def _without_cleared(advance: Advance) -> Advance:
-    fields: dict[str, Any] = {name: getattr(advance, name) for name in advance.__struct_fields__}
-    return Advance(**fields | {"cleared": ()})
+def _changed(advance: Advance, **fields: Any) -> Advance:
+    kept: dict[str, Any] = {name: getattr(advance, name) for name in advance.__struct_fields__}
+    return Advance(**kept | fields)
+
+
+def _ignores_ends_of_children(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(waiting, "child_ended", lambda step, ended: refuse("stale_child"))
+
+
+def _starts_no_failure_workflow(patch: pytest.MonkeyPatch) -> None:
+    start = Step.start
+
+    def broken(self: Step, *arguments: Any, **options: Any) -> None:
+        if not options.get("is_of_failure"):
+            start(self, *arguments, **options)
+
+    patch.setattr(Step, "start", broken)
+
+
+def _starts_children_twice(patch: pytest.MonkeyPatch) -> None:
+    start = Step.start
+
+    def broken(self: Step, child_id: str, *arguments: Any, **options: Any) -> None:
+        start(self, child_id, *arguments, **options)
+        start(self, derived_uuid7(self.at, f"again {child_id}"), *arguments, **options)
+
+    patch.setattr(Step, "start", broken)
+
+
+def _applies_signals_twice(patch: pytest.MonkeyPatch) -> None:
+    received = fold._signal_received
+
+    def broken(step: Transition, event: Event, data: SignalReceived) -> None:
+        received(step, event, data)
+        step.state.heard.clear()
+
+    patch.setattr(fold, "_signal_received", broken)
+
+
+def _gives_slots_twice(patch: pytest.MonkeyPatch) -> None:
+    fill = slots.fill
+
+    async def broken(store: Store, workflow_id: str, key: str, limit: int) -> frozenset[str]:
+        return await fill(store, workflow_id, key, limit + 1)
+
+    patch.setattr(slots, "fill", broken)
+
+
+def _never_gives_slots_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Slots, "freed", lambda self, workflow_id, slot: None)
+
+
+def _dispatches_while_paused(patch: pytest.MonkeyPatch) -> None:
+    dispatch = Transition.dispatch
+
+    def broken(self: Transition, key: RunKey, run: NodeRun) -> None:
+        paused, self.state.paused = self.state.paused, False
+        dispatch(self, key, run)
+        self.state.paused = paused
+
+    patch.setattr(Transition, "dispatch", broken)
+
+
+def _forgets_what_a_pause_held(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Transition, "release", lambda self: self.state.held.clear())
+
+
+def _lets_handlers_be_called_twice(patch: pytest.MonkeyPatch) -> None:
+    def broken(step: Step, given: HandlerStarts) -> Decision:
+        key = (given.node_id, given.iteration)
+        if advance._current(step, key, given.attempt) is None:
+            return refuse("stale_result")
+        step.record(NodeStarted(given.worker_id, given.delivery), key, given.attempt)
+        return step.decision()
+
+    patch.setattr(advance, "_handler_starts", broken)
+
+
+def _says_that_calls_are_saved(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(advance, "_call_finished", lambda step, given: refuse("repeated"))
+
+
+def _mixes_results_up(patch: pytest.MonkeyPatch) -> None:
+    value = step.loop_value
+
+    def broken(loop: LoopRun) -> msgspec.Raw:
+        turned = dict(reversed(loop.results.items()))
+        return value(msgspec.structs.replace(loop, results=dict(enumerate(turned.values()))))
+
+    patch.setattr(step, "loop_value", broken)
+
+
+def _runs_again_what_was_carried(patch: pytest.MonkeyPatch) -> None:
+    ready = Transition.become_ready
+
+    def broken(self: Transition, node: PlannedNode, run: NodeRun, key: RunKey) -> None:
+        self.state.carried.pop(key, None)
+        ready(self, node, run, key)
+
+    patch.setattr(Transition, "become_ready", broken)
+
+
+def _lets_nobody_move_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Admission, "next", lambda self: iter(()))
+
+
+def _keeps_places_of_the_dead(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Admission, "settle", lambda self, execution_id, is_under_way: None)
+
+
+def _gives_places_to_all(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SimulatedScheduler, "_leads", lambda self, execution_id: True)
+
+
+def _heals_from_old_memory(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Loop, "_is_behind", lambda self, entry: False)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +239,29 @@ def _without_cleared(advance: Advance) -> Advance:
         pytest.param(_never_forgets, id="keeps what it decided in memory though it lost"),
         pytest.param(_believes_everybody, id="takes results without the right token"),
         pytest.param(_never_sweeps, id="does not look for what was lost"),
-        pytest.param(_leaves_timers_behind, id="leaves timers that fired"),
+        pytest.param(_without("cleared"), id="leaves timers that fired"),
+        pytest.param(_without("timers"), id="sets no timers"),
+        pytest.param(_without("children"), id="starts no children"),
+        pytest.param(_without("released"), id="does not note that a parent was told"),
+        pytest.param(_without("given_up"), id="does not note that a parent gave up"),
+        pytest.param(_without("opened"), id="opens no questions"),
+        pytest.param(_without("closed"), id="closes no questions"),
+        pytest.param(_ignores_ends_of_children, id="is told of a child's end and does nothing"),
+        pytest.param(_starts_no_failure_workflow, id="starts no failure workflow"),
+        pytest.param(_starts_children_twice, id="starts two children for one try"),
+        pytest.param(_applies_signals_twice, id="applies a signal twice"),
+        pytest.param(_gives_slots_twice, id="gives a slot twice"),
+        pytest.param(_never_gives_slots_on, id="does not give slots on"),
+        pytest.param(_dispatches_while_paused, id="dispatches while it is paused"),
+        pytest.param(_forgets_what_a_pause_held, id="forgets what a pause held back"),
+        pytest.param(_lets_handlers_be_called_twice, id="lets a handler be called twice"),
+        pytest.param(_says_that_calls_are_saved, id="says that calls are saved that are not"),
+        pytest.param(_mixes_results_up, id="mixes results of iterations up"),
+        pytest.param(_runs_again_what_was_carried, id="runs what was carried"),
+        pytest.param(_lets_nobody_move_up, id="lets nobody in line move up"),
+        pytest.param(_keeps_places_of_the_dead, id="keeps places of attempts that are over"),
+        pytest.param(_gives_places_to_all, id="keeps places for what others lead"),
+        pytest.param(_heals_from_old_memory, id="heals from memory that is behind"),
     ],
 )
 def test_a_broken_engine_is_found(break_it: Break, monkeypatch: pytest.MonkeyPatch) -> None:

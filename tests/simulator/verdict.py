@@ -56,8 +56,9 @@ def problems(plan: Plan, events: Sequence[Event]) -> Iterator[str]:
 # --- executions that belong together -------------------------------------------------------------
 
 
-def family_problems(outcome: Outcome) -> Iterator[str]:
+def family_problems(work: Work, outcome: Outcome) -> Iterator[str]:
     """Yield what is wrong between executions, and between them and the questions that they asked."""
+    yield from _unheard_failures(work, outcome)
     for execution_id, events in outcome.histories.items():
         for event in events:
             if isinstance(event.data, NodeWaiting):
@@ -74,6 +75,19 @@ def family_problems(outcome: Outcome) -> Iterator[str]:
             yield f"{question} is to be {expected}"
         if len(question.answers) != (expected == "ANSWERED"):
             yield f"{question} has {len(question.answers)} answers"
+
+
+def _unheard_failures(work: Work, outcome: Outcome) -> Iterator[str]:
+    """Every failed execution starts the workflow that is there for that, unless it is one itself."""
+    if any(_asks(job, Ends.WORKFLOW) for job in work.jobs):
+        return
+    known = set(outcome.names.values())
+    for state in outcome.states.values():
+        name = outcome.names[state.id]
+        is_heard = state.created.is_of_failure or f"{name}/failure" in known
+        failed = state.status is ExecutionStatus.ERROR
+        if failed and work.plans[state.created.version_id].failure_workflow and not is_heard:
+            yield f"{name} failed, and its failure workflow was not started"
 
 
 def _told_wrong(execution_id: str, told: ChildFinished, outcome: Outcome) -> Iterator[str]:
@@ -114,7 +128,8 @@ def _status_of(question_id: str, events: Sequence[Event]) -> str:
             if event.data.interaction_id == question_id:
                 return "ANSWERED"
         elif isinstance(event.data, TimerFired):
-            if event.data.timer is TimerKind.DUE and asked.get(key) == question_id:
+            is_late = event.data.timer is TimerKind.DUE
+            if is_late and asked.get(key) == question_id:
                 return "TIMED_OUT"
     return "CANCELED"
 
@@ -161,8 +176,7 @@ class Comparison:
         state = self._troubled[name]
         slot = state.created.slot
         return (
-            name == job.name
-            and _asks(job, Ends.EXECUTION)
+            (name == job.name and _asks(job, Ends.EXECUTION))
             or any(
                 _asks(each, Ends.WORKFLOW)
                 for each in self._work.jobs
@@ -257,9 +271,9 @@ def different_runs(
         found = None if other is None else essence(other, exactness)
         if expected != found:
             return f"node run {key} ended as {found} in place of {expected}"
-    if exactness is Exactness.VALUES and not canceled:
-        if troubled.continued_errors != calm.continued_errors:
-            return f"{troubled.continued_errors} errors were continued in place of {calm.continued_errors}"
+    expected_errors, errors = calm.continued_errors, troubled.continued_errors
+    if exactness is Exactness.VALUES and not canceled and errors != expected_errors:
+        return f"{errors} errors were continued in place of {expected_errors}"
     return None
 
 

@@ -67,6 +67,7 @@ class Witness:
         self.states: dict[str, ExecutionState] = {}
         self.histories: dict[str, list[Event]] = {}
         self._data: dict[tuple[str, int], str] = {}
+        self._fired: list[Timer] = []
         self.counts: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.moves: set[tuple[str, str]] = set()
@@ -145,7 +146,7 @@ class Witness:
             self.object(f"{execution_id} went from {was} to {state.status}")
         self._compare(state, believed)
         self.on_advance(state)
-        if state.is_terminal:
+        if self.states[execution_id].is_terminal:
             self.on_end(execution_id)
         return None
 
@@ -153,6 +154,9 @@ class Witness:
         """A commit is written: nothing may contradict itself, or be stuck."""
         state = self.states[execution_id]
         timers: Any = database.timers[execution_id]
+        for timer in self._fired:
+            if timer.execution_id == execution_id and timers.get(timer.key) is timer:
+                self.object(f"{execution_id}: a timer fired, and is still there: {timer}")
         try:
             invariants.check(self._plans[state.created.version_id], state, timers)
         except AssertionError as error:
@@ -230,6 +234,8 @@ class Witness:
             self.object(f"{execution_id}: a timer fired that was not armed: {row}")
         elif all(timer.due_at > self._now() for timer in armed):
             self.object(f"{execution_id}: a timer fired before it was due: {row}")
+        else:
+            self._fired = [timer for timer in armed if timer.due_at <= self._now()]
 
     def _compare(self, state: ExecutionState, believed: ExecutionState | None) -> None:
         """Whoever commits must believe exactly what the committed history folds into."""

@@ -54,7 +54,18 @@ Answered = Callable[[str | None], None]
 class Doing:
     """One delivery of a task that a worker works on."""
 
-    __slots__ = ("address", "ending", "is_dying", "key", "left", "name", "node", "number", "stored", "task")
+    __slots__ = (
+        "address",
+        "ending",
+        "is_dying",
+        "key",
+        "left",
+        "name",
+        "node",
+        "number",
+        "stored",
+        "task",
+    )
 
     def __init__(
         self, number: int, stored: Stored, address: TaskAddress, name: str, node: PlannedNode
@@ -213,7 +224,9 @@ class Workers:
         result = self._result(doing, outcome_of(attempt))
         if doing.ending.forged:
             forgery = msgspec.structs.replace(
-                self._result(doing, {"ports": {}}), token="0" * len(doing.task.token), worker_id="stranger"
+                self._result(doing, {"ports": {}}),
+                token="0" * len(doing.task.token),
+                worker_id="stranger",
             )
             self._report(address, forgery)
         for pause in doing.ending.sent:

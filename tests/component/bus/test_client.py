@@ -8,6 +8,7 @@ import pytest
 
 from bus import errors
 from bus.client import Bus, CoreMessage
+from bus.wire import PENDING_BYTES, Headers
 from flotilla.embedded.nats import USER, NatsServer
 from tests.component.bus import builders
 
@@ -126,6 +127,104 @@ async def test_core_messages_published_without_a_connection_are_kept_up_to_a_lim
     assert bus.reconnects == 1
 
 
+async def test_many_messages_go_out_together_in_their_order(bus: Bus) -> None:
+    arrived: asyncio.Queue[tuple[str, bytes, str | None]] = asyncio.Queue()
+
+    async def note(message: CoreMessage) -> None:
+        await arrived.put((message.subject, message.data, message.traceparent))
+
+    await bus.subscribe("work.*", note)
+    refused = await bus.publish_all(
+        [
+            ("work.1", b"plain", None, ""),
+            ("work\r\nPUB x 0", b"", None, ""),
+            ("work.2", b"with a header", {"traceparent": "00-1-2-01"}, ""),
+            ("work.3", bytes(bus.max_payload + 1), None, ""),
+            ("work.4", b"", None, "reply.to"),
+        ]
+    )
+
+    async with asyncio.timeout(builders.PATIENCE):
+        assert await arrived.get() == ("work.1", b"plain", None)
+        assert await arrived.get() == ("work.2", b"with a header", "00-1-2-01")
+        assert await arrived.get() == ("work.4", b"", None)
+    assert {position: type(error) for position, error in refused.items()} == {
+        1: errors.InvalidSubject,
+        3: errors.PayloadTooLarge,
+    }
+
+
+async def test_more_than_may_wait_goes_out_while_there_is_a_connection(bus: Bus) -> None:
+    arrived: asyncio.Queue[int] = asyncio.Queue()
+
+    async def note(message: CoreMessage) -> None:
+        await arrived.put(len(message.data))
+
+    await bus.subscribe("work", note)
+    await bus.publish_all([("work", bytes(PENDING_BYTES // 4 + n), None, "") for n in range(20)])
+
+    async with asyncio.timeout(builders.PATIENCE):
+        assert [await arrived.get() for _ in range(20)] == [
+            PENDING_BYTES // 4 + n for n in range(20)
+        ]
+    assert bus.dropped == 0
+
+
+async def test_of_many_messages_without_a_connection_those_are_kept_that_fit(
+    server: NatsServer, bus: Bus
+) -> None:
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def note(message: CoreMessage) -> None:
+        await arrived.put(message.data[:1])
+
+    await bus.subscribe("work", note)
+    await builders.kill(server, bus)
+
+    large = bytes(PENDING_BYTES - 1000)
+    await bus.publish_all(
+        [("work", data, None, "") for data in (b"1", b"2" + large, b"3" + large, b"4")]
+    )
+    await builders.revive(server, bus)
+
+    async with asyncio.timeout(builders.PATIENCE):
+        assert [await arrived.get() for _ in range(3)] == [b"1", b"2", b"4"]
+    assert bus.dropped == 1
+
+
+async def test_a_listener_hears_what_was_sent_before_the_flush_and_nothing_after_it_left(
+    bus: Bus,
+) -> None:
+    heard: list[tuple[str, str, bytes, Headers | None]] = []
+
+    def note(subject: str, reply: str, data: bytes, headers: Headers | None) -> None:
+        heard.append((subject, reply, data, headers))
+
+    listening = await bus.listen("work.*", note)
+    await bus.publish_all([("work.1", b"a", None, ""), ("work.2", b"b", {"K": "v"}, "back")])
+    await bus.flush()
+
+    assert heard == [("work.1", "", b"a", None), ("work.2", "back", b"b", {"K": "v"})]
+
+    await listening.unsubscribe()
+    await bus.publish("work.3", b"")
+    await bus.flush()
+
+    assert len(heard) == 2
+
+
+async def test_a_listener_goes_on_after_a_reconnect(server: NatsServer, bus: Bus) -> None:
+    heard: list[bytes] = []
+    await bus.listen("work", lambda _subject, _reply, data, _headers: heard.append(data))
+    await builders.kill(server, bus)
+    await builders.revive(server, bus)
+
+    await bus.publish("work", b"again")
+    await bus.flush()
+
+    assert heard == [b"again"]
+
+
 async def test_listeners_are_told_and_can_leave(server: NatsServer, bus: Bus) -> None:
     heard: list[str] = []
 
@@ -158,7 +257,11 @@ async def test_lost_returns_when_we_close(bus: Bus) -> None:
     with pytest.raises(errors.BusClosed):
         await bus.publish("any", b"")
     with pytest.raises(errors.BusClosed):
+        await bus.publish_all([("any", b"", None, "")])
+    with pytest.raises(errors.BusClosed):
         await bus.subscribe("any", _nothing)
+    with pytest.raises(errors.BusClosed):
+        await bus.listen("any", lambda *_: None)
 
 
 async def test_permission_violations_are_counted(tmp_path: Path) -> None:

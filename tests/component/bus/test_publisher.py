@@ -16,6 +16,9 @@ from tests.component.bus.builders import CONSUMER, NODE_TYPE, task_subject
 
 pytestmark = pytest.mark.component
 
+PROMPTLY = 2.5
+"""Seconds: below what a publish without answer takes to be given up."""
+
 
 async def test_a_task_is_stored_once_while_it_is_queued_or_in_flight(
     bus: Bus, publisher: Publisher
@@ -128,6 +131,71 @@ async def test_a_publish_without_answer_is_in_doubt_after_the_timeout(bus: Bus) 
         assert publisher.outstanding == 0
 
 
+async def test_what_is_published_together_is_in_doubt_together_without_a_connection(
+    server: NatsServer, bus: Bus, publisher: Publisher
+) -> None:
+    """None of it is sent by the reconnect."""
+    await provision.ensure(bus, [NODE_TYPE])
+    await builders.kill(server, bus)
+    messages = [Outgoing(task_subject(f"n{n}"), b"{}") for n in range(3)]
+
+    assert await publisher.publish_all(messages) == [Ack.IN_DOUBT] * 3
+    await builders.revive(server, bus)
+
+    assert await publisher.publish_all(messages) == [Ack.STORED] * 3
+
+
+async def test_what_was_published_together_is_in_doubt_when_the_connection_breaks(
+    server: NatsServer, bus: Bus
+) -> None:
+    await builders.create_stream(bus, "MANY", "many.>")
+    await bus.subscribe("silent", _ignore)
+    subjects = ["many.1", "silent", "many.2"]
+
+    async with Publisher(bus, timeout=timedelta(minutes=1)) as publisher:
+        publishing = asyncio.create_task(publisher.publish_all(Outgoing(s, b"") for s in subjects))
+        await builders.until(lambda: _has(publisher, outstanding=1))
+        await builders.kill(server, bus)
+
+        assert await publishing == [Ack.STORED, Ack.IN_DOUBT, Ack.STORED]
+
+
+async def test_a_message_that_is_too_large_holds_up_none_published_with_it(
+    bus: Bus, publisher: Publisher
+) -> None:
+    await builders.create_stream(bus, "MANY", "many.>")
+    sizes = [1, bus.max_payload + 1, 2]
+
+    acks = await publisher.publish_all(Outgoing("many.1", bytes(size)) for size in sizes)
+
+    assert acks == [Ack.STORED, Ack.TOO_LARGE, Ack.STORED]
+    assert publisher.outstanding == 0
+
+
+async def test_more_than_may_be_outstanding_is_published_in_turns(bus: Bus) -> None:
+    await builders.create_stream(bus, "MANY", "many.>")
+
+    async with Publisher(bus, max_outstanding=10) as publisher:
+        acks = await publisher.publish_all(Outgoing(f"many.{n}", b"") for n in range(95))
+
+        assert acks == [Ack.STORED] * 95
+        assert publisher.outstanding == 0
+
+
+async def test_a_cancelled_batch_takes_no_room_for_ever(bus: Bus) -> None:
+    await bus.subscribe("silent", _ignore)
+    await builders.create_stream(bus, "MANY", "many.>")
+
+    async with Publisher(bus, max_outstanding=3) as publisher:
+        publishing = asyncio.create_task(publisher.publish_all([Outgoing("silent", b"")] * 3))
+        await builders.until(lambda: _has(publisher, outstanding=3))
+        publishing.cancel()
+        await asyncio.wait([publishing])
+
+        async with asyncio.timeout(PROMPTLY):
+            assert await publisher.publish("many.1", b"") is Ack.STORED
+
+
 async def test_outstanding_publishes_are_bounded(bus: Bus) -> None:
     await builders.create_stream(bus, "MANY", "many.>")
 
@@ -179,6 +247,8 @@ async def test_headers_and_trace_context_arrive_with_the_message(
 async def test_a_subject_that_breaks_the_protocol_is_never_sent(publisher: Publisher) -> None:
     with pytest.raises(errors.InvalidSubject):
         await publisher.publish("tasks\r\nPUB x 0", b"")
+    with pytest.raises(errors.InvalidSubject):
+        await publisher.publish_all([Outgoing("fine", b""), Outgoing("tasks\r\nPUB x 0", b"")])
 
     assert publisher.outstanding == 0
 
@@ -190,6 +260,13 @@ async def test_publishing_on_a_closed_bus_raises(server: NatsServer) -> None:
 
         with pytest.raises(errors.BusClosed):
             await publisher.publish("any", b"")
+        with pytest.raises(errors.BusClosed):
+            await publisher.publish_all([Outgoing("any", b"")])
+        assert publisher.outstanding == 0
+
+
+async def _has(publisher: Publisher, *, outstanding: int) -> bool:
+    return publisher.outstanding == outstanding
 
 
 async def _ignore(message: object) -> None:

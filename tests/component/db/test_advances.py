@@ -288,9 +288,10 @@ async def test_unfinished_executions_are_paged_by_id_and_by_how_long_they_are_si
     )
 
     async def ask(after: str | None = None, limit: int = 10, silence: float = 0) -> tuple[str, ...]:
-        return await advances.unfinished(
+        found = await advances.unfinished(
             store, EVERYWHERE, after=after, limit=limit, silent_for_seconds=silence
         )
+        return tuple(found)
 
     assert await ask() == (new, running, silent)
     assert await ask(limit=2) == (new, running)

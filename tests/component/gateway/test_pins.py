@@ -1,37 +1,30 @@
-"""A pinned start trigger needs no input, and its pin is what the workflow runs on."""
+"""A pinned start trigger needs no input; what becomes of the pin is the core's (tests/core/test_pins.py)."""
 
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.component.gateway.test_with_a_scheduler import Fleet, end_of, fleet
-from tests.support.gateways import make_execution, make_workflow, refused
-
-__all__ = ["fleet"]
+from tests.support.gateways import HELLO, make_workflow, refused
 
 pytestmark = pytest.mark.component
 
 SCHEMA = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
 PINNED: dict[str, Any] = {
-    "name": "Pinned",
+    **HELLO,
     "nodes": [
         {"id": "start", "type": "TRIGGER.MANUAL", "parameters": {"input_schema": SCHEMA}},
-        {"id": "a", "type": "CUSTOM.ANY"},
+        HELLO["nodes"][1],
     ],
-    "connections": [{"from": "start", "to": "a"}],
     "pin_data": {"start": {"name": "Ada"}},
 }
 
 
-async def test_without_an_input_the_pin_stands_for_it(api: httpx.AsyncClient, fleet: Fleet) -> None:
-    execution_id = await make_execution(api, await make_workflow(api, PINNED))
+async def test_without_an_input_the_pin_stands_for_it(api: httpx.AsyncClient) -> None:
+    answer = await api.post(f"{await make_workflow(api, PINNED)}/execute")
 
-    over = await end_of(api, execution_id)
-    start = (await api.get(f"/v1/executions/{execution_id}/node-runs/start")).json()
-
-    assert over["status"] == "SUCCESS"
-    assert (start["pinned"], start["ports"]) == (True, {"main": {"name": "Ada"}})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["input"] == {}
 
 
 async def test_an_input_that_is_posted_has_to_fit(api: httpx.AsyncClient) -> None:

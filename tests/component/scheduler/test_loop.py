@@ -113,6 +113,7 @@ async def make_loop(installation: Installation) -> MakeLoop:
             bury=bury,
             purge=lambda _namespace, _execution_id: None,
             stream_missing=lambda: None,
+            timer_set=lambda _due_at: None,
         )
         try:
             yield loop
