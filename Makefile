@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-dev up fmt lint types imports test test-core test-component test-system golden bench lock check clean
+.PHONY: help setup setup-dev up fmt lint types imports test test-core test-component test-system golden simulate bench lock check clean
 
 help: ## Print what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ test-system: setup-dev ## Run the tests of the whole engine as processes
 
 golden: setup-dev ## Rewrite golden files; review the diff
 	GOLDEN=rewrite $(BIN)/pytest -q tests -m "not system" -k golden
+
+simulate: setup-dev ## Run ten thousand simulated worlds in which everything goes wrong (minutes)
+	$(BIN)/python -m tests.simulator --seeds 10000 --report
 
 bench: setup ## Measure this machine and the engine on it
 	$(BIN)/python -m bench

@@ -1,5 +1,6 @@
 """Slots: how many executions of one concurrency key may be under way at once, exact for any number of schedulers."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from db import queries
@@ -18,6 +19,12 @@ async def fill(store: Store, workflow_id: str, key: str, limit: int) -> frozense
         await session.execute(_SQL["lock_slots"], workflow_id, key)
         rows = await session.fetch(_SQL["fill_slots"], workflow_id, key, limit)
     return frozenset(str(row["id"]) for row in rows)
+
+
+async def without(store: Store, execution_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the executions that wait for a slot still."""
+    rows = await store.fetch(_SQL["without_slot"], execution_ids)
+    return tuple(str(row["id"]) for row in rows)
 
 
 async def holders(store: Store, workflow_id: str, key: str, limit: int) -> tuple[str, ...]:

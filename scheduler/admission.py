@@ -34,7 +34,7 @@ class Waiting(NamedTuple):
 class _Fleet:
     """What is queued of one node type, and what waits, by namespace."""
 
-    __slots__ = ("done", "lines", "out", "previous", "second", "turns")
+    __slots__ = ("asked_in", "done", "lines", "out", "previous", "second", "slots", "turns")
 
     def __init__(self) -> None:
         self.out: set[Attempt] = set()
@@ -43,6 +43,8 @@ class _Fleet:
         self.second = 0
         self.done = 0
         self.previous = 0
+        self.slots = 0  # as many as there were in the second `asked_in`
+        self.asked_in = -1
 
     def count(self, second: int) -> None:
         """Count a task that is done in this second."""
@@ -97,7 +99,7 @@ class Admission:
         if task.attempt in known:
             return task.attempt in fleet.out
         known[task.attempt] = task.fleet
-        if not fleet.lines and len(fleet.out) < self.window(task.fleet):
+        if not fleet.lines and len(fleet.out) < self._window(task.fleet, fleet):
             fleet.out.add(task.attempt)
             return True
         self._stand_in_line(fleet, task)
@@ -105,12 +107,16 @@ class Admission:
 
     def window(self, name: str) -> int:
         """Return how many tasks of a fleet may be queued."""
-        fleet = self._fleets.get(name)
-        done = 0
-        if fleet is not None:
-            fleet.turn(int(self._now()))
-            done = max(fleet.previous, fleet.done)
-        return max(LEAST_WINDOW, self._slots(name) * 3 // 2 + done)
+        return self._window(name, self._fleets.get(name) or _Fleet())
+
+    def _window(self, name: str, fleet: _Fleet) -> int:
+        """`window`; every task comes by here, and to ask for slots takes long where there are many workers."""
+        second = int(self._now())
+        fleet.turn(second)
+        if fleet.asked_in != second:
+            fleet.asked_in = second
+            fleet.slots = self._slots(name)
+        return max(LEAST_WINDOW, fleet.slots * 3 // 2 + max(fleet.previous, fleet.done))
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt is over, queued or not: its place is free."""
@@ -144,7 +150,7 @@ class Admission:
         """Yield the tasks whose turn has come; they count as queued."""
         for name, fleet in self._fleets.items():
             if fleet.lines:
-                free = self.window(name) - len(fleet.out)
+                free = self._window(name, fleet) - len(fleet.out)
                 while free > 0 and (task := self._take(fleet)) is not None:
                     fleet.out.add(task.attempt)
                     free -= 1

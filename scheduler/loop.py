@@ -228,11 +228,12 @@ class Loop:
     async def _look_up(self, batch: Sequence[Entry]) -> None:
         """Find the workflows that decisions may start: the core reads nothing."""
         for entry in batch:
-            given = entry.given
-            if isinstance(given, Reported) and given.result.ports is not None:
-                continue  # a success starts none
             live = self._executions.get(entry.execution_id)
-            if live is not None and not live.state.is_terminal:
+            if live is None or live.state.is_terminal:
+                continue
+            given = entry.given
+            is_plain = isinstance(given, Reported) and given.result.ports is not None
+            if not is_plain or live.plan.failure_workflow is not None:
                 await self._look_up_for(entry, live)
 
     async def _look_up_for(self, entry: Entry, live: Live) -> None:
@@ -240,7 +241,10 @@ class Loop:
         if isinstance(given, Reported):
             entry.given = given = await self._looked_up(given, live)
         if live.plan.failure_workflow is not None:
-            told = msgspec.Raw(encode({"execution_id": live.state.id}))
+            created = live.state.created
+            told = msgspec.Raw(
+                encode({"execution_id": live.state.id, "workflow_id": created.workflow_id})
+            )
             found = await self._find(live, live.plan.failure_workflow, told, ON_FAILURE)
             if isinstance(found, Failure):
                 log.warning(

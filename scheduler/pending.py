@@ -31,7 +31,7 @@ from scheduler.entries import Entry
 from scheduler.executions import Live
 from scheduler.values import PayloadsNeeded
 
-FAILURES: Final = (NodeFailed, IterationFinished)
+FAILURES: Final = frozenset({NodeFailed, IterationFinished})
 
 
 class Recorded(NamedTuple):
@@ -51,6 +51,7 @@ class Pending:
         "closed",
         "entries",
         "events",
+        "fails",
         "given_up",
         "live",
         "needs",
@@ -76,6 +77,9 @@ class Pending:
         self.released: list[str] = []
         self.given_up: list[str] = []
         self.stop = False
+        self.fails = (
+            False  # attempts may have ended, here or in a whole iteration, that nobody reports
+        )
         self.needs: PayloadsNeeded | None = None
 
     def add(self, entry: Entry, decision: Decision) -> None:
@@ -86,6 +90,7 @@ class Pending:
             self.events.append(Recorded(event, history.encode_data(event.data), dispatched))
             if type(event.data) is ChildFinished:
                 self.released.append(event.data.child_execution_id)
+            self.fails = self.fails or type(event.data) in FAILURES
         self.tasks.update(dict.fromkeys(decision.dispatched))
         # Most decisions have none of what follows, and every step comes by here.
         if decision.cleared or decision.timers:
@@ -117,11 +122,6 @@ class Pending:
     def refuses(self) -> bool:
         """Whether an input changed nothing, which is true only of a state that is not behind."""
         return any(decision.refused is not None for _, decision in self.entries)
-
-    @property
-    def fails(self) -> bool:
-        """Whether something failed: attempts may have ended with it, here or in a whole iteration, that nobody reports."""
-        return any(isinstance(each.event.data, FAILURES) for each in self.events)
 
     @property
     def slot_wanted(self) -> Slot | None:

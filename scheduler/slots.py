@@ -71,8 +71,8 @@ class Slots:
         admitted = await slots.fill(self._store, workflow_id, text, limit)
         for execution_id in sorted(admitted):
             self._intake.put(Entry(execution_id=execution_id, given=Admitted(has_slot=True)))
-        for execution_id in impatient:
-            if execution_id not in admitted:
-                reason = f"{limit} executions of this concurrency key are under way (on_limit DROP)"
-                dropped = CancelAsked(By("SYSTEM"), reason)
-                self._intake.put(Entry(execution_id=execution_id, given=dropped))
+        # Who asked twice may have got a slot, and have started, in between.
+        for execution_id in await slots.without(self._store, impatient) if impatient else ():
+            reason = f"{limit} executions of this concurrency key are under way (on_limit DROP)"
+            dropped = CancelAsked(By("SYSTEM"), reason)
+            self._intake.put(Entry(execution_id=execution_id, given=dropped))

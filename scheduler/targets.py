@@ -16,7 +16,7 @@ from contracts.failures import Failure, FailureKind
 from contracts.ids import uuid7
 from contracts.inputs import refusal
 from contracts.model import decode_document
-from contracts.slots import slot_of
+from contracts.slots import slot_of, slot_or_shared
 from db import families, workflows
 from db.errors import NotFound
 from db.store import Store
@@ -50,8 +50,9 @@ class Targets:
         if plan is None:
             return _not_published(exact[0].name, where)
         settings = plan.document.settings
+        slot_for = slot_or_shared if where == ON_FAILURE else slot_of
         try:
-            slot = slot_of(settings, value, self._regex)
+            slot = slot_for(settings, value, self._regex)
         except ExpressionError as error:
             return refusal(error, parameter="settings.concurrency.key")
         return Target(

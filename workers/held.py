@@ -18,14 +18,15 @@ class Stop(Enum):
 class Held:
     """One held task. Times are of the event loop's clock, in seconds.
 
-    `kept_at` is when the lease was last renewed. `prepared` is there while the handler runs, `asking` while
+    `kept_at` is when the lease was last renewed. `has_begun` once its `task` has taken its first step: cancelled
+    before, it would never take any. `prepared` is there while the handler runs, `asking` while
     the scheduler is asked whether it may be called. `is_settled` once what becomes of the task is decided
     without the handler: whatever it answers later is dropped.
     """
 
     __slots__ = (
-        "address", "asking", "is_settled", "is_shown", "kept_at", "message", "prepared", "progress",
-        "progress_at", "started_at", "stop", "task",
+        "address", "asking", "has_begun", "is_settled", "is_shown", "kept_at", "message", "prepared",
+        "progress", "progress_at", "started_at", "stop", "task",
     )  # fmt: skip
 
     def __init__(self, message: Message, address: TaskAddress, now: float) -> None:
@@ -36,6 +37,7 @@ class Held:
         self.prepared: Prepared | None = None
         self.asking: Prepared | None = None
         self.task: asyncio.Task[None] | None = None
+        self.has_begun = False
         self.stop: Stop | None = None
         self.is_settled = False
         self.is_shown = False
@@ -50,5 +52,5 @@ class Held:
         """Tell the handler to stop; the first reason counts."""
         if self.stop is None:
             self.stop = reason
-            if self.task is not None:
+            if self.task is not None and self.has_begun:
                 self.task.cancel()

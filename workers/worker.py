@@ -285,8 +285,12 @@ class Worker:
 
     async def _carry_out(self, held: Held) -> None:
         """The life of one attempt in its slot."""
+        held.has_begun = True
         try:
-            await self._attempt(held)
+            if held.stop is None:
+                await self._attempt(held)
+            else:
+                await self._stopped(held)
         except asyncio.CancelledError:
             if held.stop is None:
                 raise  # not this attempt: the whole process goes down

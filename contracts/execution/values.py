@@ -46,8 +46,12 @@ def delivered(
     """
     taken = state.runs[node.id, path].taken
     for wire in node.incoming if taken is None else taken:
-        if is_delivered(state, wire, path):
+        if wire.way is Way.ITEM:
             yield wire, value_over(state, wire, path)
+            continue
+        ports = _yielded(state, source_of(wire, path))
+        if wire.from_port in ports:
+            yield wire, ports[wire.from_port]
 
 
 def value_over(state: ExecutionState, wire: PlannedConnection, path: Iteration) -> msgspec.Raw:

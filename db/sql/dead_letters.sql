@@ -45,8 +45,8 @@ update dead_letters
  where id = any ($1::uuid[]);
 
 -- name: redrive_tasks
--- Let a new execution stand for all tasks of an execution that nobody put back to work yet; nothing happens if somebody was
--- faster with the one that is meant.
+-- Let a new execution stand for all tasks of an execution that nobody put back to work yet.
+-- Nothing happens if somebody was faster with the one that is meant.
 with held as (
       select id
         from dead_letters

@@ -39,6 +39,14 @@ select id
    and status          = 'NEW'
    and has_slot;
 
+-- name: without_slot
+-- Those of the executions that wait for a slot.
+select id
+  from workflow_executions
+ where id = any ($1::uuid[])
+   and status = 'NEW'
+   and not has_slot;
+
 -- name: slot_holders
 -- Who holds the slots of a key.
   select id

@@ -126,6 +126,16 @@ class TestEnd:
         assert engine.kinds[-2:] == ["child_finished", "node_succeeded"]
         assert engine.orphans == []
 
+    def test_a_failure_is_kept_in_the_state_as_it_stands_in_history(self) -> None:
+        engine = parent()
+        of_a_node = Failure(FailureKind.ERROR, "broken", "it broke", node_id="n", iteration=(1,))
+
+        engine.end_child("sub", ExecutionStatus.ERROR, failure=of_a_node)
+
+        failure = engine.state.runs["sub", ()].failure
+        assert failure is not None
+        assert failure.details["failure"]["iteration"] == [1]
+
     def test_without_an_output_it_is_null(self) -> None:
         engine = parent()
 

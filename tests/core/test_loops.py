@@ -8,7 +8,7 @@ import pytest
 from contracts.execution import values
 from contracts.failures import FailureKind
 from contracts.history import LoopRules, LoopStarted
-from contracts.messages import LoopOrder
+from contracts.messages import LoopOrder, LoopScope
 from contracts.statuses import ExecutionStatus, ItemError
 from tests.core.graphs import LOOP, LOOP_WIRES, ONE_TRY, RETRY, complete, over, run
 from tests.support.assembling import task_of
@@ -137,6 +137,24 @@ class TestItems:
 
         assert engine.statuses["work@0"] == "RUNNING"
         assert engine.state.runs["each", ()].attempt == 2
+
+    def test_expressions_see_item_index_count_and_what_the_iteration_before_gave(self) -> None:
+        engine = run(LOOP, *LOOP_WIRES, fields={"work": {"parameters": {"x": "{{ loop.item }}"}}})
+        engine.iterate("each", ["a", "b"])
+        engine.succeed("work@0", main="A")
+
+        scope = task_of(engine.plan, engine.state, ("work", (1,))).loop
+
+        assert scope == LoopScope(index=1, item=raw("b"), count=2, previous=raw("A"))
+
+    def test_side_by_side_there_is_none_before(self) -> None:
+        engine = run(LOOP, *LOOP_WIRES, fields={"work": {"parameters": {"x": "{{ loop.items }}"}}})
+        engine.iterate("each", ["a", "b", "c"], max_parallel=2, batch_size=2)
+        engine.succeed("work@0", main="A")
+
+        scope = task_of(engine.plan, engine.state, ("work", (1,))).loop
+
+        assert scope == LoopScope(index=1, items=raw(["c"]), count=2)
 
 
 class TestParallel:

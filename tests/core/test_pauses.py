@@ -209,6 +209,18 @@ class TestWaits:
         assert engine.state.failure is not None
         assert engine.state.failure.code == "wait_timeout"
 
+    def test_of_two_that_ended_in_vain_the_first_ends_the_execution(self) -> None:
+        engine = run("v:CUSTOM.YIELDS w:CUSTOM.YIELDS", fields={"v": ONE_TRY, "w": ONE_TRY})
+        for name in ("v", "w"):
+            engine.wait(name, WaitKind.SIGNAL, signal=name, seconds=60)
+        engine.pause()
+        for name in ("v", "w"):
+            engine.fire(timer_of(name, "DUE"))
+
+        engine.resume()
+
+        assert engine.statuses == {"v": "ERROR", "w": "CANCELED"}
+
     def test_what_came_first_ends_the_wait_and_the_rest_is_kept(self) -> None:
         engine = run("w:CUSTOM.GOES_ON")
         engine.wait("w", WaitKind.SIGNAL, signal="go", seconds=60)

@@ -80,6 +80,24 @@ def test_the_window_grows_with_slots_and_with_what_gets_done() -> None:
     assert fair.window("A.B") == 150
 
 
+def test_slots_are_asked_for_once_a_second() -> None:
+    clock = Clock()
+    asked: list[str] = []
+
+    def slots(fleet: str) -> int:
+        asked.append(fleet)
+        return 100 * len(asked)
+
+    fair = Admission(slots=slots, now=clock)
+    for number in range(5):
+        fair.offer(task("a", number))
+    assert (asked, fair.window("A.B")) == (["A.B"], 150)
+
+    clock.seconds += 1
+
+    assert (fair.window("A.B"), asked) == (300, ["A.B", "A.B"])
+
+
 def test_what_is_queued_may_be_queued_again_and_what_waits_goes_on_waiting() -> None:
     fair = admission()
     for number in range(LEAST_WINDOW + 1):
@@ -111,3 +129,25 @@ def test_partitions_of_another_scheduler_are_forgotten() -> None:
     fair.forget_partitions([1])
 
     assert [each.attempt[0] for each in fair.next()] == ["a-1000"]
+
+
+def test_attempts_that_end_without_a_result_free_their_places() -> None:
+    fair = admission()
+    lost, kept = (Waiting(("a", (each, ()), 1), "A.B", "a") for each in ("lost", "kept"))
+    for each in (lost, kept):
+        fair.offer(each)
+    for number in range(LEAST_WINDOW - 1):
+        fair.offer(task("b", number))
+
+    fair.settle("a", lambda key, attempt: (key, attempt) == (("kept", ()), 1))
+
+    assert [each.attempt for each in fair.next()] == [task("b", LEAST_WINDOW - 2).attempt]
+    assert fair.offer(kept), "it is queued as before"
+
+
+def test_what_somebody_else_leads_takes_no_place() -> None:
+    fair = Admission(slots=lambda _: 0, now=Clock(), leads=lambda each: each.startswith("a"))
+
+    assert all(fair.offer(task("b", number)) for number in range(2 * LEAST_WINDOW))
+    assert all(fair.offer(task("a", number)) for number in range(LEAST_WINDOW))
+    assert fair.waiting == {}

@@ -10,7 +10,7 @@ from tests.simulator.story import story
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 if something is wrong."""
+    """Run what the command line asks for; 1 if something is wrong, or a report lacks a kind of mishap."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
     parser.add_argument("--seed", type=int, help="show what happens under this seed")
     parser.add_argument("--seeds", type=int, default=1_000, help="examine so many seeds")
@@ -47,7 +47,7 @@ def _examine(seeds: range, *, in_full: bool) -> int:
         _say(f"\nseed {seed}: {text}\n  {report.command(seed)}")
     took = time.perf_counter() - began
     _say(f"\n{took:.1f} s, {took / len(seeds) * 1000:.1f} ms for each seed")
-    return 1 if found.failures else 0
+    return 1 if found.failures or (in_full and found.missing) else 0
 
 
 def _say(line: str) -> None:

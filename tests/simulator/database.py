@@ -392,3 +392,10 @@ def _fill_slots(database: Database, arguments: Sequence[Any]) -> list[Row]:
     for each in waiting[: max(limit - taken, 0)]:
         each.has_slot = True
     return [{"id": each.id} for each in new if each.has_slot]
+
+
+@statement("slots", "without_slot")
+def _without_slot(database: Database, arguments: Sequence[Any]) -> list[Row]:
+    (ids,) = arguments
+    found = [database.executions[each] for each in ids if each in database.executions]
+    return [{"id": each.id} for each in found if each.status == "NEW" and not each.has_slot]

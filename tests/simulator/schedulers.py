@@ -61,10 +61,10 @@ class NarrowAdmission(Admission):
         self._width = width
         self.waited = 0
 
-    def window(self, name: str) -> int:
+    def _window(self, name: str, fleet: Any) -> int:
         """Return how many tasks of a fleet may be queued."""
         self.waited = max(self.waited, *self.waiting.values(), 0)
-        window = super().window(name)
+        window = super()._window(name, fleet)
         return window if self._width is None else min(window, self._width)
 
 

@@ -24,17 +24,12 @@ from scheduler.core.decision import Decision, HandlerStarts, refuse
 from scheduler.core.step import Step
 from scheduler.executions import Executions
 from scheduler.inbox import Inbox
-from scheduler.loop import Loop
 from scheduler.slots import Slots
 from scheduler.sweeper import Sweeper
 from scheduler.tokens import Tokens
 from tests.simulator.report import Report, examine
-from tests.simulator.schedulers import SimulatedScheduler
 
 MOST_SEEDS = 400
-
-WIDE = 4_000
-"""For what takes a rare meeting of circumstances."""
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -221,14 +216,6 @@ def _keeps_places_of_the_dead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Admission, "settle", lambda self, execution_id, is_under_way: None)
 
 
-def _gives_places_to_all(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SimulatedScheduler, "_leads", lambda self, execution_id: True)
-
-
-def _heals_from_old_memory(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Loop, "_is_behind", lambda self, entry: False)
-
-
 @pytest.mark.parametrize(
     "break_it",
     [
@@ -260,8 +247,6 @@ def _heals_from_old_memory(patch: pytest.MonkeyPatch) -> None:
         pytest.param(_runs_again_what_was_carried, id="runs what was carried"),
         pytest.param(_lets_nobody_move_up, id="lets nobody in line move up"),
         pytest.param(_keeps_places_of_the_dead, id="keeps places of attempts that are over"),
-        pytest.param(_gives_places_to_all, id="keeps places for what others lead"),
-        pytest.param(_heals_from_old_memory, id="heals from memory that is behind"),
     ],
 )
 def test_a_broken_engine_is_found(break_it: Break, monkeypatch: pytest.MonkeyPatch) -> None:

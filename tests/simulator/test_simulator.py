@@ -1,4 +1,7 @@
-"""Ten thousand worlds in which everything goes wrong, and nothing that the engine promises is broken.
+"""Thousands of worlds in which everything goes wrong, and nothing that the engine promises is broken.
+
+`make simulate` runs ten thousand, and fails unless each kind of mishap struck in them; fewer are a part of
+`make test`.
 
 A failure names its seed and the command that shows it: `python -m tests.simulator --seed 1234`.
 """
@@ -13,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulator import commit, report
-from tests.simulator.report import Report
 
-SEEDS = 10_000
+SEEDS = 4_000
 CHUNKS = 8
 REPOSITORY = Path(__file__).parents[2]
 
@@ -27,28 +29,14 @@ def pool() -> Iterator[Executor]:
         yield pool
 
 
-@pytest.fixture(scope="module")
-def total() -> Report:
-    """What all chunks came across."""
-    return Report()
-
-
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_nothing_is_broken_whatever_goes_wrong(chunk: int, pool: Executor, total: Report) -> None:
+def test_nothing_is_broken_whatever_goes_wrong(chunk: int, pool: Executor) -> None:
     found = report.examine_in(pool, range(chunk * SEEDS // CHUNKS, (chunk + 1) * SEEDS // CHUNKS))
 
-    total.merge(found)
     for seed, text in sorted(found.failures.items())[:1]:
         pytest.fail(
             f"{len(found.failures)} seeds failed; seed {seed}: {text}\n{report.command(seed)}"
         )
-
-
-def test_everything_that_was_to_go_wrong_did(total: Report) -> None:
-    if total.seeds < SEEDS:
-        pytest.skip("needs the worlds of all chunks")
-
-    assert total.missing == ()
 
 
 @pytest.mark.parametrize("seed", [7, 101])

@@ -89,6 +89,7 @@ class Twins:
         ids = [*self.execution_ids, self.ids.new()]
         await self.ask(lambda store: advances.load(store, ids))
         await self.ask(lambda store: _ends(store, ids))
+        await self.ask(lambda store: _without_slot(store, ids))
         for partitions in (EVERYWHERE, EVERYWHERE[:8]):
             await self.ask(partial(_due, partitions=partitions))
             await self.ask(partial(_left, partitions=partitions, after=ids[1]))
@@ -96,6 +97,10 @@ class Twins:
 
 async def _ends(store: Store, ids: Sequence[str]) -> Any:
     return frozenset(await families.ends_of(store, ids))
+
+
+async def _without_slot(store: Store, ids: Sequence[str]) -> Any:
+    return frozenset(await slots.without(store, ids))
 
 
 async def _due(store: Store, partitions: Sequence[int]) -> Any:

@@ -8,8 +8,9 @@ import pytest
 from msgspec import UNSET
 
 from bus.client import Bus
+from bus.ending import end
 from contracts import subjects
-from contracts.history import By, ExecutionCreated
+from contracts.history import By, ExecutionCreated, Slot
 from contracts.messages import (
     EndWait,
     PauseExecution,
@@ -25,6 +26,9 @@ from contracts.specs import NodeSpec, Port
 from db import executions, node_types
 from db.executions import ExecutionFilters, ExecutionRow
 from flotilla.embedded.nats import NatsServer
+from scheduler.core.decision import CancelAsked
+from scheduler.intake import Intake
+from scheduler.slots import Slots
 from tests.component.scheduler.conftest import Processes
 from tests.support.engine import document, node, wire
 from tests.support.installation import Installation, new_id
@@ -430,3 +434,25 @@ async def test_a_worker_without_the_right_token_is_told_at_once_that_it_may_not_
     assert answer["code"] == "token_refused"
     kinds = [event.kind for event in await installation.history(execution_id)]
     assert "node_started" not in kinds
+
+
+async def test_who_asked_twice_for_a_slot_and_got_it_is_not_dropped(
+    installation: Installation, processes: Processes, nats_alone: NatsServer
+) -> None:
+    """The word that an execution waits is said again by the sweeper, and may be heard after its start."""
+    ids = await installation.add(limited(1, "DROP"))
+    intake = Intake()
+    async with processes.scheduler():
+        (first,) = await installation.start(ids, slot=(1, "DROP"))
+        await installation.until([first], lambda row: row.status == "RUNNING")
+        (second,) = await installation.start(ids, slot=(1, "DROP"), say=False)
+        slots = Slots(installation.store, intake)
+        slots.wanted(first, ids[0], Slot(1, "", "DROP"))
+        slots.wanted(second, ids[0], Slot(1, "", "DROP"))
+        running = asyncio.create_task(slots.run())
+        async with asyncio.timeout(20):
+            (entry,) = await intake.take(10)
+        await end(running)
+
+    assert entry.execution_id == second
+    assert isinstance(entry.given, CancelAsked)

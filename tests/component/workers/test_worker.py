@@ -41,6 +41,8 @@ from tests.component.workers.rig import (
 )
 from tests.support.tasks import EXECUTION_ID, task, task_node
 from workers import worker as worker_module
+from workers.held import Stop
+from workers.worker import Worker
 
 pytestmark = pytest.mark.component
 
@@ -446,3 +448,29 @@ async def test_a_task_that_is_published_again_is_still_there(server: NatsServer,
         await rig.report()
 
     assert ack is Ack.STILL_THERE
+
+
+async def test_a_cancel_before_the_first_step_of_an_attempt_gives_its_slot_back(
+    server: NatsServer, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is cancelled before its first step never runs a line of its coroutine."""
+    gate = Gate()
+    gate.open.set()
+    start = Worker._start_waiting
+
+    def start_and_cancel_the_first(worker: Worker) -> None:
+        start(worker)
+        for held in worker.held.values():
+            if held.address.node_id == "first":
+                held.end(Stop.CANCELED)
+
+    monkeypatch.setattr(Worker, "_start_waiting", start_and_cancel_the_first)
+    async with working(server.url, gate.handler(), concurrency=1):
+        await rig.send("first")
+        await until(lambda: is_empty(rig))
+        await rig.send("second")
+
+        context = await rig.next(gate.started)
+
+        assert context.node.id == "second"
+        await until(lambda: is_empty(rig))
