@@ -131,6 +131,19 @@ class TestCheckpoints:
         assert "sent" in task_of(engine.plan, engine.state, ("w", ())).checkpoints
 
 
+class TestReports:
+    def test_the_state_knows_what_the_last_report_says(self) -> None:
+        engine = line("a", **ONE_TRY)
+
+        engine.report("a", ports={}, logs=raw(["hi"]))
+
+        told = engine.state.runs["a", ()]
+        assert (told.worker_id, told.logs, told.tries) == ("worker", raw(["hi"]), 0)
+        assert told.timing is not None
+        assert told.timing.started_at == "2026-03-28T12:00:00Z"
+        assert told.timing.dispatched_at == "2026-03-28T12:00:00.001000Z"
+
+
 class TestUsage:
     def test_of_all_attempts_it_is_added_up(self) -> None:
         engine = line("a", retry_policy=RETRY)

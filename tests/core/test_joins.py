@@ -8,7 +8,7 @@ import pytest
 
 from contracts.history import NodesSkipped
 from contracts.model import OnError, RetryPolicy
-from contracts.statuses import ExecutionStatus, SkipReason
+from contracts.statuses import ExecutionStatus, ItemError, SkipReason
 from scheduler.core.decision import TimerDue
 from tests.core.graphs import ONE_TRY, graph, run
 from tests.support.engine import Engine, compiled, document, node, wire
@@ -335,6 +335,31 @@ class TestMaxWait:
         assert engine.statuses["slow@0"] == "CANCELED"
         assert engine.state.failure is not None
         assert engine.state.failure.iteration == (0,)
+
+    def test_the_timer_of_a_join_that_was_canceled_with_its_iteration_means_nothing(self) -> None:
+        engine = run(
+            "each:FLOW.LOOP fast slow join:FLOW.MERGE",
+            "each.iteration -> fast",
+            "each.iteration -> slow",
+            "fast -> join",
+            "slow -> join",
+            fields={"join": {"parameters": {"max_wait": 60}}, "slow": ONE_TRY},
+        )
+        engine.iterate("each", [1, 2], on_item_error=ItemError.DROP)
+        engine.succeed("fast@0")
+        engine.fail("slow@0")
+
+        assert engine.statuses["join@0"] == "CANCELED"
+        assert engine.fire("join:join:0").refused == "stale_timer"
+
+    def test_the_timer_of_a_join_that_is_ready_and_held_back_means_nothing(self) -> None:
+        engine = merge(max_wait=60)
+        engine.succeed("a")
+        engine.pause()
+        engine.succeed("b")
+
+        assert engine.fire(JOIN_TIMER).refused == "stale_timer"
+        assert engine.resume().dispatched == (("join", ()),)
 
     @pytest.mark.parametrize("on_timeout", ["FAIL", "PROCEED"])
     def test_while_paused_it_takes_effect_on_resume(self, on_timeout: str) -> None:

@@ -97,6 +97,7 @@ class TestItems:
 
         given = complete(engine)
 
+        assert list(engine.state.loops["each", ()].results) == [2]
         assert "results" not in given
         assert given["last"] == 2
         assert given["count"] == 3

@@ -7,6 +7,7 @@ from typing import Any
 from flotilla.client import Client
 
 PATIENCE_SECONDS = 60
+LOOK_SECONDS = 0.05
 
 
 async def published(client: Client, document: Mapping[str, Any]) -> str:
@@ -34,6 +35,7 @@ async def first_execution(client: Client, workflow_id: str) -> str:
     found: list[Any] = []
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not found:
+            await asyncio.sleep(LOOK_SECONDS)  # nobody will tell us
             found = (await client.get(f"/v1/workflows/{workflow_id}/executions"))["items"]
     return str(found[-1]["id"])
 

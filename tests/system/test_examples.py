@@ -46,11 +46,9 @@ def shop() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """Everything, with nodes that may call the shop."""
-    with (
-        servers.server_folder() as folder,
-        up(folder / "data", ALLOWED_PRIVATE_HOSTS="127.0.0.1") as stack,
-    ):
+    """Everything, with nodes that may call the shop; it says little, for nobody reads what it says."""
+    settings = {"ALLOWED_PRIVATE_HOSTS": "127.0.0.1", "LOG_LEVEL": "WARNING"}
+    with servers.server_folder() as folder, up(folder / "data", **settings) as stack:
         yield stack
 
 
