@@ -50,8 +50,8 @@ def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
     def asked(number: signal.Signals) -> None:
         if stop.is_set():
             os._exit(128 + number)
-        log.info("stop_asked", signal=number.name)
         stop.set()
+        log.info("stop_asked", signal=number.name)
 
     for each in STOP_SIGNALS:
         loop.add_signal_handler(each, asked, each)

@@ -4,9 +4,10 @@ Our events go through structlog straight to the stream; what libraries log with 
 formatted by the same processors. Every line names its service.
 """
 
+import contextlib
 import logging
 import sys
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import msgspec
 import structlog
@@ -29,10 +30,29 @@ def set_up(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         # It writes a line at once, so that processes which share a pipe do not mix theirs.
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", Lines(stream))),
         cache_logger_on_first_use=True,
     )
     _bridge(stream, level, shared, renderer)
+
+
+class Lines:
+    """A stream for logs that nobody has to read: once the reader is gone, lines go nowhere, and their writer goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a line."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.flush()
 
 
 def _shared_processors(service: str) -> list[Processor]:
