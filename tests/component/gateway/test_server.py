@@ -33,7 +33,7 @@ async def test_draining_refuses_readiness_ends_streams_and_finishes_requests(
     store: Store, bus: Bus, scheduler: SchedulerStandIn
 ) -> None:
     stop = asyncio.Event()
-    app = create_app(gateways.settings(notice_seconds=1), store, bus, Re2(), gateways.CALENDAR)
+    app = create_app(gateways.settings(notice_seconds=4), store, bus, Re2(), gateways.CALENDAR)
     async with gateways.served(app, stop) as address, gateways.client(address) as api:
         execution_id = await make_execution(api, await make_workflow(api))
         stream = asyncio.create_task(api.get(f"/v1/executions/{execution_id}/events"))
