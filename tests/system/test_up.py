@@ -182,7 +182,7 @@ class TestUp:
             each
             for path in document["paths"].values()
             for each in path
-            if each in ("get", "post", "put", "delete")
+            if each in ("get", "post", "put", "patch", "delete")
         ]
         assert answer["source"] == f"{stack.url}/openapi.json"
         assert (
