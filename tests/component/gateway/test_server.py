@@ -36,9 +36,12 @@ async def test_draining_refuses_readiness_ends_streams_and_finishes_requests(
     app = create_app(gateways.settings(notice_seconds=4), store, bus, Re2(), gateways.CALENDAR)
     async with gateways.served(app, stop) as address, gateways.client(address) as api:
         execution_id = await make_execution(api, await make_workflow(api))
-        stream = asyncio.create_task(api.get(f"/v1/executions/{execution_id}/events"))
+        began = asyncio.Event()
+        events = f"/v1/executions/{execution_id}/events"
+        stream = asyncio.create_task(_read(api, events, began))
         waiting = asyncio.create_task(api.get(f"/v1/executions/{execution_id}?wait=60"))
-        await _until_read(api)
+        async with asyncio.timeout(5):
+            await began.wait()
 
         stop.set()
         async with asyncio.timeout(5):
@@ -46,7 +49,7 @@ async def test_draining_refuses_readiness_ends_streams_and_finishes_requests(
         readiness = await api.get("/health/ready")
         last = await api.get(f"/v1/executions/{execution_id}")
 
-        assert "execution_created" in streamed.text
+        assert "execution_created" in streamed
         assert waited.json()["status"] == "NEW"
         refused(readiness, 503, "unavailable")
         assert last.status_code == 200
@@ -72,10 +75,14 @@ async def test_a_port_that_is_taken_is_told(store: Store, bus: Bus, address: str
         await serve(app, app.gateway.settings, asyncio.Event())
 
 
-async def _until_read(api: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(5):
-        while "event_streams 1.0" not in (await api.get("/metrics")).text:
-            pass
+async def _read(api: httpx.AsyncClient, path: str, began: asyncio.Event) -> str:
+    """Read a stream to its end; `began` is set with its first part."""
+    text = ""
+    async with api.stream("GET", path) as answer:
+        async for part in answer.aiter_text():
+            text += part
+            began.set()
+    return text
 
 
 class Installation:
