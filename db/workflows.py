@@ -92,12 +92,6 @@ async def get(store: Store, user_id: str, workflow_id: str) -> WorkflowRow | Non
     return None if row is None else _workflow(row, with_draft=True)
 
 
-async def find_by_name(store: Store, user_id: str, name: str) -> tuple[WorkflowRow, ...]:
-    """Return the user's workflows of exactly that name, oldest first, with their drafts."""
-    rows = await store.fetch(_SQL["find_workflows"], user_id, name)
-    return tuple(_workflow(row, with_draft=True) for row in rows)
-
-
 async def page(
     store: Store, user_id: str, filters: WorkflowFilters, limit: int, after: str | None
 ) -> Page[WorkflowRow]:

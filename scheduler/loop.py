@@ -36,7 +36,7 @@ from contracts.execution.state import ExecutionState
 from contracts.failures import Failure, FailureKind
 from contracts.ids import RunKey
 from contracts.limits import CORE_LIMITS, CoreLimits
-from contracts.messages import CancelNotice, CommandAnswer, Task, encode
+from contracts.messages import CancelNotice, CommandAnswer, Result, Task, encode
 from contracts.payloads import PayloadError
 from contracts.statuses import ExecutionStatus
 from db.advances import AdvanceSession
@@ -416,14 +416,11 @@ class Loop:
             if pending.fails:
                 self._settle(pending.live)
             for entry, _ in pending.entries:
-                if isinstance(entry.given, Reported):
-                    result = entry.given.result
-                    key = (result.node_id, result.iteration)
-                    self._admission.ended((result.execution_id, key, result.attempt))
-                elif isinstance(entry.given, AttemptLost):
-                    lost = entry.given
-                    key = (lost.node_id, lost.iteration)
-                    self._admission.ended((entry.execution_id, key, lost.attempt))
+                given = entry.given
+                over = given.result if isinstance(given, Reported) else given
+                if isinstance(over, Result | AttemptLost):
+                    key = (over.node_id, over.iteration)
+                    self._admission.ended((entry.execution_id, key, over.attempt))
         for turn in self._admission.next():
             execution_id, key, _ = turn.attempt
             self._intake.put(Entry(execution_id=execution_id, admitted=(key,)))

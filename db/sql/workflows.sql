@@ -22,16 +22,6 @@ select id
    and id      = $2
    and deleted_at is null;
 
--- name: find_workflows
--- A user's workflows of one name, oldest first.
-   select workflow.*, published.version as published_version
-     from workflows as workflow
-left join workflow_versions as published on published.id = workflow.published_version_id
-    where workflow.user_id = $1
-      and workflow.name    = $2
-      and workflow.deleted_at is null
- order by workflow.id;
-
 -- name: page_workflows
 -- A user's workflows, newest first, without drafts.
    select workflow.id, workflow.user_id, workflow.name, workflow.description, workflow.problems, workflow.active,

@@ -11,7 +11,7 @@ import pytest
 
 from contracts.model import Document, decode_document, encode_document
 from contracts.problems import Problem
-from db import errors, executions, triggers, users, versions, workflows
+from db import errors, executions, families, triggers, users, versions, workflows
 from db.advances import AdvanceSession
 from db.store import Store
 from db.triggers import EventTrigger
@@ -316,7 +316,7 @@ async def test_a_deleted_workflow_is_gone_but_for_its_executions(
     assert await writer.delete() == (new, waiting)
 
     assert await workflows.get(store, writer.user_id, writer.workflow_id) is None
-    assert await workflows.find_by_name(store, writer.user_id, "Orders") == ()
+    assert await families.find(store, writer.user_id, "Orders") == ()
     assert await workflows.page(store, writer.user_id, WorkflowFilters(), 10, None) == ((), None)
     assert await versions.of_number(store, writer.user_id, writer.workflow_id, 1) is None
     assert await versions.load(store, published.id) is not None
@@ -332,10 +332,10 @@ async def test_workflows_are_found_by_their_exact_name(
     second = await builders.workflow(store, ids, user_id, document("Orders"))
     await builders.workflow(store, ids, user_id, document("orders"))
 
-    found = await workflows.find_by_name(store, user_id, "Orders")
+    found = await families.find(store, user_id, "Orders")
 
     assert [row.id for row in found] == [first, second]
-    assert found[0].draft is not None
+    assert [row.id for row in await families.find(store, user_id, second)] == [second]
 
 
 async def test_a_list_is_narrowed_by_every_filter(
