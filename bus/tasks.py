@@ -1,5 +1,6 @@
 """Single messages and whole queues: what a cancel, the reader of advisories and metrics need."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +40,15 @@ class _Purged(msgspec.Struct):
     purged: int
 
 
+class _StreamState(msgspec.Struct):
+    subjects: dict[str, int] | None = None
+
+
+class _Subjects(msgspec.Struct):
+    state: _StreamState
+    total: int = 0
+
+
 class _Deleted(msgspec.Struct):
     success: bool
 
@@ -61,6 +71,28 @@ async def purge_execution(bus: Bus, namespace: str, execution_id: str) -> int:
     """Delete all tasks of an execution, delivered ones too, and return how many. Raises like `api.ask`."""
     request = {"filter": subjects.tasks_of_execution(namespace, execution_id)}
     return (await api.ask(bus, f"STREAM.PURGE.{subjects.TASKS}", request, answer=_Purged)).purged
+
+
+async def task_subjects(bus: Bus) -> AsyncIterator[list[str]]:
+    """Yield the subjects of all tasks that are queued or worked on, page by page; none without the stream.
+
+    The server counts pages in subjects, so that on a moving stream some may be left out. Raises like `api.ask`.
+    """
+    offset = 0
+    while True:
+        request = {"subjects_filter": f"{subjects.TASK_PREFIX}.>", "offset": offset}
+        try:
+            info = await api.ask(bus, f"STREAM.INFO.{subjects.TASKS}", request, answer=_Subjects)
+        except ApiError as error:
+            if error.code == api.STREAM_NOT_FOUND:
+                return
+            raise
+        page = list(info.state.subjects or ())
+        if page:
+            yield page
+        offset += len(page)
+        if not page or offset >= info.total:
+            return
 
 
 async def get_message(bus: Bus, stream: str, seq: int) -> Stored | None:

@@ -1,15 +1,18 @@
 """Where single tasks are: whether a worker was given one, whether it waits in the queue of its node type, or neither."""
 
+import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from bus import api
 from bus.client import Bus
-from bus.errors import ApiError
+from bus.errors import ApiError, NoResponders
 from contracts import subjects
 from contracts.subjects import TaskAddress
+
+PARALLEL_REQUESTS: Final = 64
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -47,14 +50,30 @@ async def places(bus: Bus, addresses: Iterable[TaskAddress]) -> dict[TaskAddress
     """Return where in the stream these tasks are; left out are those that are not there. Raises like `queue_of`."""
     found = {}
     for address in addresses:
-        seq = await _seq(bus, subjects.task(address))
+        seq = await _seq(bus, subjects.TASKS, subjects.task(address))
         if seq is not None:
             found[address] = seq
     return found
 
 
-async def _seq(bus: Bus, subject: str) -> int | None:
+async def stored(bus: Bus, stream: str, wanted: Iterable[str]) -> frozenset[str]:
+    """Return those of the subjects that have a message in a stream; none if there is no such stream. Raises like `queue_of`."""
+    room = asyncio.Semaphore(PARALLEL_REQUESTS)
+
+    async def is_stored(subject: str) -> bool:
+        async with room:
+            try:
+                return await _seq(bus, stream, subject) is not None
+            except NoResponders:
+                return False
+
+    asked = list(dict.fromkeys(wanted))
+    answers = await asyncio.gather(*map(is_stored, asked))
+    return frozenset(subject for subject, there in zip(asked, answers, strict=True) if there)
+
+
+async def _seq(bus: Bus, stream: str, subject: str) -> int | None:
     request: dict[str, Any] = {"last_by_subj": subject}
-    answer = await api.ask_raw(bus, f"DIRECT.GET.{subjects.TASKS}", request)
+    answer = await api.ask_raw(bus, f"DIRECT.GET.{stream}", request)
     seq = answer.headers.get("Nats-Sequence")
     return None if seq is None else int(seq)

@@ -348,6 +348,17 @@ class EndChild(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, ta
     failure: Failure | None = None
 
 
+class HealExecution(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="heal"):
+    """Publish the outstanding tasks of an execution again, or begin it if it has not begun.
+
+    It changes nothing that is in order: a task that is still queued or worked on is refused by its subject. `version` is
+    what the sender read, so that a memory which is behind is noticed.
+    """
+
+    execution_id: str
+    version: int = 0
+
+
 Command = (
     StartExecution
     | CancelExecution
@@ -356,8 +367,9 @@ Command = (
     | SendSignal
     | EndWait
     | EndChild
+    | HealExecution
 )
-"""What gateway and schedulers may ask on the inbox."""
+"""What gateway, schedulers and `flotilla verify --fix` may ask on the inbox."""
 
 
 class CommandAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

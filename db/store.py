@@ -143,6 +143,14 @@ class Store:
                 async with connection.transaction():
                     yield Session(connection)
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Session]:
+        """Give a session that only reads, and sees the database as it was at its first statement."""
+        async with self._acquired() as connection:
+            with errors.translated():
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    yield Session(connection)
+
     async def dedicated(self) -> "asyncpg.Connection[Row]":
         """Open a connection that belongs to the caller alone, set up for the hot loop.
 

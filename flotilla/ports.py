@@ -54,14 +54,15 @@ def remembered_port(memory: Path) -> int:
 
     So addresses stay the same from one start to the next, and a port taken meanwhile does no harm.
     """
-    port = _read_port(memory)
+    port = kept_port(memory)
     if port is None or not is_free(port):
         port = free_port()
         memory.write_text(f"{port}\n")
     return port
 
 
-def _read_port(memory: Path) -> int | None:
+def kept_port(memory: Path) -> int | None:
+    """The port written in the file `memory`, whoever has it now; None if there is none."""
     try:
         port = int(memory.read_text())
     except (FileNotFoundError, ValueError):

@@ -16,7 +16,7 @@ import msgspec
 Environment = Literal["development", "production"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["console", "json"]
-Process = Literal["gateway", "scheduler", "worker", "migrate", "up"]
+Process = Literal["gateway", "scheduler", "worker", "migrate", "up", "verify"]
 
 N = TypeVar("N", int, float)
 
@@ -187,6 +187,7 @@ NEEDS: Final[Mapping[Process, tuple[str, ...]]] = {
     "worker": ("NATS_URL",),
     "migrate": ("DATABASE_URL",),
     "up": (),
+    "verify": ("DATABASE_URL", "NATS_URL"),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 import db.leases
+import db.verification
 import db.workers
 from db.errors import StoreError
 from db.workers import WorkerFilters
@@ -77,7 +78,8 @@ async def get_health(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Answer:
 
 
 async def get_metrics(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Answer:
-    """Answer with the process' metrics."""
+    """Answer with the process' metrics, and what the last verification found if the store can be asked."""
+    await _answered(_outcomes_shown(gateway))
     return Answer(200, gateway.metrics.exposition(), media_type=MEDIA_TYPE)
 
 
@@ -100,6 +102,11 @@ async def _schedulers_live(gateway: Gateway) -> bool:
 async def _workers_live(gateway: Gateway) -> bool:
     rows, _ = await db.workers.page(gateway.store, WorkerFilters(status=("ALIVE",)), 1, None)
     return bool(rows)
+
+
+async def _outcomes_shown(gateway: Gateway) -> bool:
+    gateway.metrics.verified(await db.verification.outcomes(gateway.store))
+    return True
 
 
 async def _answered(question: Awaitable[bool]) -> bool:

@@ -1,8 +1,11 @@
 """The gateway's metrics. No label names a user, a workflow, or an execution."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from db.verification import Outcome
 
 MEDIA_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -44,6 +47,24 @@ class Metrics:
             "Committed executions whose start did not reach NATS; the sweeper finds them",
             registry=self.registry,
         )
+
+        self.verify_findings = Gauge(
+            "flotilla_verify_findings",
+            "What the last `flotilla verify` of this installation found, by check",
+            ("check",),
+            registry=self.registry,
+        )
+        self.verify_last_run = Gauge(
+            "flotilla_verify_last_run_timestamp_seconds",
+            "When the last `flotilla verify` of this installation ended, 0 if there was none",
+            registry=self.registry,
+        )
+
+    def verified(self, outcomes: Iterable[Outcome]) -> None:
+        """Show what the last verification found."""
+        for outcome in outcomes:
+            self.verify_findings.labels(outcome.check).set(outcome.findings)
+            self.verify_last_run.set(outcome.ran_at)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request that is over."""

@@ -19,6 +19,7 @@ from contracts.messages import (
     CommandAnswer,
     EndChild,
     EndWait,
+    HealExecution,
     PauseExecution,
     Report,
     Result,
@@ -136,6 +137,11 @@ class Inbox:
                 created=command.created,
                 created_at=command.created_at,
                 message=message,
+            )
+            self._intake.put(entry)
+        elif isinstance(command, HealExecution):
+            entry = Entry(
+                execution_id=command.execution_id, version=command.version, message=message
             )
             self._intake.put(entry)
         elif isinstance(command, EndChild):

@@ -121,6 +121,11 @@ class Server(abc.ABC):
         assert self._port is not None, f"{self.name} has not started"
         return self._port
 
+    def kept_url(self) -> str | None:
+        """Where the server of this folder was when it started last, for those who did not start it; None if it never did."""
+        self._port = ports.kept_port(self.folder / "port")
+        return None if self._port is None else self.url
+
     @property
     def pid(self) -> int | None:
         """The process, None if it does not run."""

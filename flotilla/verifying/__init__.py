@@ -1,0 +1,1 @@
+"""`flotilla verify`: whether a live installation keeps its promises, and what of it can be mended safely."""
