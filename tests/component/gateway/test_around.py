@@ -7,6 +7,7 @@ import pytest
 
 import db.dead_letters
 import db.leases
+import db.verification
 import db.workers
 from contracts.messages import Heartbeat
 from db.dead_letters import DeadLetter
@@ -164,3 +165,16 @@ async def test_the_reference_shows_every_operation(api: httpx.AsyncClient) -> No
         head = shown.text.replace("http://www.w3.org", "")
         assert 'src="http' not in head, "the pages need no network but the gateway"
         assert 'href="http' not in head.split("<script>")[0]
+
+
+async def test_metrics_tell_what_the_last_verification_found(
+    api: httpx.AsyncClient, store: Store
+) -> None:
+    before = (await api.get("/metrics")).text
+    await db.verification.record(store, {"task": 2, "history": 0})
+    after = (await api.get("/metrics")).text
+
+    assert "flotilla_verify_last_run_timestamp_seconds 0.0" in before
+    assert 'flotilla_verify_findings{check="task"} 2.0' in after
+    assert 'flotilla_verify_findings{check="history"} 0.0' in after
+    assert "flotilla_verify_last_run_timestamp_seconds 0.0" not in after

@@ -47,7 +47,7 @@ def first_waits(child_id: str) -> Callable[[str, Task], Outcome]:
         "question": {
             "wait": {
                 "kind": "INTERACTION",
-                "interaction": {"kind": "APPROVAL", "message": "May we?"},
+                "interaction": {"kind": "APPROVAL", "title": "t", "message": "May we?"},
             }
         },
         "child": {"wait": {"kind": "CHILD", "child": {"workflow": child_id, "input": 7}}},
