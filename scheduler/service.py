@@ -70,7 +70,10 @@ ENVELOPE_BYTES: Final = 16_384
 
 
 class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scheduler needs to run; `drain_seconds` bounds the orderly stop."""
+    """What a scheduler needs to run; `drain_seconds` bounds the orderly stop.
+
+    `in_segments` workers go on with the next node by themselves where they may.
+    """
 
     database_url: str
     nats_url: str
@@ -81,6 +84,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "0.1.0"
     payloads: PayloadLimits = PayloadLimits()
     limits: CoreLimits = CORE_LIMITS
+    in_segments: bool = True
 
 
 async def run_scheduler(
@@ -182,6 +186,7 @@ class Scheduler:
             purge=self._purges.add,
             stream_missing=self._stream_missing.set,
             timer_set=self._timers.expect,
+            in_segments=settings.in_segments,
             limits=settings.limits,
         )
 
