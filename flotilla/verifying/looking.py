@@ -8,13 +8,12 @@ from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState
 from contracts.ids import RunKey
 from contracts.payloads import references_in
-from contracts.subjects import TaskAddress
 from db import verification
 from db.executions import HistoryRow
 from db.store import Session
 from db.verification import VerifiedRow
 from scheduler.core import soundness
-from scheduler.core.soundness import ChildRow, Stored, Suspicion
+from scheduler.core.soundness import ChildRow, Sought, Stored, Suspicion
 from scheduler.executions import Plans, event_of
 
 EVENTS_AT_ONCE: Final = 2_000
@@ -26,7 +25,7 @@ class Looked(NamedTuple):
 
     row: VerifiedRow
     suspicions: list[Suspicion]
-    sought: dict[RunKey, TaskAddress]
+    sought: dict[RunKey, Sought]
 
 
 class _Facts(NamedTuple):

@@ -8,16 +8,28 @@ from bus.client import Bus
 from bus.errors import ApiError
 from bus.tasks import inbox_lengths, queue_lengths
 from contracts import subjects
+from contracts.ids import RunKey
 from contracts.subjects import TaskAddress
 from flotilla.verifying.looking import Looked
 from scheduler.admission import LEAST_WINDOW
-from scheduler.core.soundness import Suspicion, named
+from scheduler.core.soundness import Sought, Suspicion, named
 
 
 class _Wanted(NamedTuple):
+    """An outstanding attempt, and the address of the task that stands for it: perhaps that of an earlier node."""
+
     looked: Looked
-    key: tuple[str, tuple[int, ...]]
-    address: TaskAddress
+    key: RunKey
+    sought: Sought
+
+    @property
+    def address(self) -> TaskAddress:
+        return self.sought.address
+
+    @property
+    def results(self) -> tuple[str, str]:
+        """Where its result may wait: by its own name, or by that of its task."""
+        return subjects.result(self.address), subjects.result(self.sought.own)
 
 
 async def add_lost_tasks(bus: Bus, looks: Iterable[Looked], silent_s: float) -> int:
@@ -32,9 +44,9 @@ async def add_lost_tasks(bus: Bus, looks: Iterable[Looked], silent_s: float) -> 
         there = await underway.stored(bus, subjects.TASKS, tasks)
         absent = [each for each in absent if subjects.task(each.address) not in there]
     if absent:
-        results = {subjects.result(each.address) for each in absent}
+        results = {subject for each in absent for subject in each.results}
         there = await underway.stored(bus, subjects.INBOX, results)
-        absent = [each for each in absent if subjects.result(each.address) not in there]
+        absent = [each for each in absent if there.isdisjoint(each.results)]
     if absent:
         full = await _full_fleets(bus)
         for each in absent:
@@ -45,8 +57,8 @@ async def add_lost_tasks(bus: Bus, looks: Iterable[Looked], silent_s: float) -> 
 
 def _wanted(looks: Iterable[Looked]) -> Iterator[_Wanted]:
     for looked in looks:
-        for key, address in looked.sought.items():
-            yield _Wanted(looked, key, address)
+        for key, sought in looked.sought.items():
+            yield _Wanted(looked, key, sought)
 
 
 async def _full_fleets(bus: Bus) -> frozenset[str]:
@@ -70,7 +82,7 @@ async def _full_fleets(bus: Bus) -> frozenset[str]:
 def _lost(wanted: _Wanted) -> Suspicion:
     address = wanted.address
     message = (
-        f"the task of node {named(wanted.key)}, attempt {address.attempt}, is neither in the stream "
+        f"the task of node {named(wanted.key)}, attempt {wanted.sought.own.attempt}, is neither in the stream "
         f"{subjects.TASKS} ({subjects.task(address)}) nor reported"
     )
-    return Suspicion("task", message, wanted.key, address.attempt)
+    return Suspicion("task", message, wanted.key, wanted.sought.own.attempt)

@@ -50,6 +50,13 @@ class Suspicion(NamedTuple):
     attempt: int | None = None
 
 
+class Sought(NamedTuple):
+    """The address of the task that stands for an attempt: its own, or that of the head of its segment; and its own."""
+
+    address: TaskAddress
+    own: TaskAddress
+
+
 class ChildRow(NamedTuple):
     """A child as its row has it."""
 
@@ -169,9 +176,18 @@ def leftovers(stored: Stored) -> Iterator[Suspicion]:
 # --- an execution that is not --------------------------------------------------------------------
 
 
-def sought(plan: Plan, state: ExecutionState) -> dict[RunKey, TaskAddress]:
+def sought(plan: Plan, state: ExecutionState) -> dict[RunKey, Sought]:
     """Return where the task of each outstanding attempt is to be looked for."""
-    return {key: tasks.address(plan, state, key) for key, run in state.runs.items() if run.has_task}
+    return {
+        key: Sought(
+            tasks.address(plan, state, key),
+            TaskAddress(
+                plan.nodes[key[0]].fleet, state.created.user_id, state.id, *key, run.attempt
+            ),
+        )
+        for key, run in state.runs.items()
+        if run.has_task
+    }
 
 
 def children_waited_for(state: ExecutionState) -> dict[str, RunKey]:
