@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-dev up fmt lint types imports test test-core test-component test-system golden simulate bench lock check clean
+.PHONY: help setup setup-dev up fmt lint types imports test test-core test-component test-system golden simulate faults bench lock check clean
 
 help: ## Print what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ golden: setup-dev ## Rewrite golden files; review the diff
 
 simulate: setup-dev ## Run ten thousand simulated worlds in which everything goes wrong (minutes)
 	$(BIN)/python -m tests.simulator --seeds 10000 --report
+
+FAULTS ?= --row all --seed 1
+
+faults: setup-dev ## Break a whole engine under load in every way there is (half an hour); FAULTS="--row NAME --seed N" for one
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 bench: setup ## Measure this machine and the engine on it
 	$(BIN)/python -m bench

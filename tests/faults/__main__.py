@@ -31,24 +31,21 @@ def main() -> int:
     )
     logging.getLogger("nats").setLevel(logging.CRITICAL)
     names = list(ROWS) if "all" in given.row else given.row
-    verdicts = []
-    for name in names:
-        for seed in range(given.seed, given.seed + given.seeds):
-            verdict = asyncio.run(
-                trial.run(
-                    name,
-                    ROWS[name],
-                    seed,
-                    executions=given.executions,
-                    without=tuple(given.without),
-                    keep=given.keep and given.keep / f"{name}-{seed}",
-                )
-            )
-            verdicts.append(verdict)
-            _say(verdict)
+    verdicts = asyncio.run(_tried(names, given))
     good = sum(verdict.is_good for verdict in verdicts)
     sys.stdout.write(f"{good} of {len(verdicts)} runs are good\n")
     return 0 if good == len(verdicts) else 1
+
+
+async def _tried(names: list[str], given: argparse.Namespace) -> list[Verdict]:
+    verdicts = []
+    async with trial.prepared(without=tuple(given.without), keep=given.keep) as prepared:
+        for name in names:
+            for seed in range(given.seed, given.seed + given.seeds):
+                verdict = await prepared.run(name, ROWS[name], seed, given.executions)
+                verdicts.append(verdict)
+                _say(verdict)
+    return verdicts
 
 
 def _say(verdict: Verdict) -> None:

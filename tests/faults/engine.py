@@ -31,30 +31,36 @@ PAUSE_S: Final = 0.2
 STOP_S: Final = 45.0
 
 
-class Fleet(msgspec.Struct, frozen=True, kw_only=True):
-    """Which processes there are, by name, and what those of a kind are told besides."""
+MEMBERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "gateway-1": {},
+    "scheduler-1": {},
+    "scheduler-2": {},
+    "worker-1": {},
+    "worker-2": {},
+    # Of its own, because its tasks take the process along that they are given to.
+    "worker-3": {"WORKER_TYPES": "CUSTOM", "NODE_MODULES": "tests.faults.poison"},
+}
+"""The processes by name, and what each is told besides."""
 
-    members: tuple[str, ...] = ("gateway-1", "scheduler-1", "scheduler-2", "worker-1", "worker-2")
-    told: Mapping[str, Mapping[str, str]] = {}
-    crash: str | None = None
-    crashes_per_member: int = 3
-    without: tuple[str, ...] = ()
+
+class Crash(msgspec.Struct):
+    """Where the next lives of a process end, and how many of them."""
+
+    point: str
+    lives: int = 3
 
 
 class Member:
     """A process that is started again whenever it ends; `lives` counts how often it was."""
 
-    def __init__(
-        self, name: str, arguments: list[str], env: dict[str, str], folder: Path, fleet: Fleet
-    ) -> None:
+    def __init__(self, name: str, env: dict[str, str], folder: Path) -> None:
         self.name = name
         self.kind = name.partition("-")[0]
         self.lives = 0
         self.is_stopping = False
-        self._arguments = arguments
+        self.crash: Crash | None = None
         self._env = env
         self._folder = folder
-        self._fleet = fleet
         self._process: asyncio.subprocess.Process | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -97,14 +103,15 @@ class Member:
     async def _spawn(self, log: IO[bytes]) -> asyncio.subprocess.Process:
         tally = self._folder / f"{self.name}.{self.lives}.json"
         env = self._env | {"FAULTS_TALLY": str(tally)}
-        if self._fleet.crash is not None and self.lives <= self._fleet.crashes_per_member:
-            env["FAULTS_CRASH"] = self._fleet.crash
-            env["FAULTS_CRASH_AFTER"] = str(5 * self.lives + len(self.name) % 3)
+        if self.crash is not None and self.crash.lives > 0:
+            env["FAULTS_CRASH"] = self.crash.point
+            env["FAULTS_CRASH_AFTER"] = str(3 * self.crash.lives)
+            self.crash.lives -= 1
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "tests.faults.patched",
-            *self._arguments,
+            self.kind,
             env=env,
             stdout=log,
             stderr=log,
@@ -114,11 +121,11 @@ class Member:
 class Engine:
     """Everything that runs."""
 
-    def __init__(self, folder: Path, ledger: Ledger, fleet: Fleet) -> None:
+    def __init__(self, folder: Path, ledger: Ledger, without: tuple[str, ...]) -> None:
         self.folder = folder
         self.tallies = folder / "tallies"
         self.ledger = ledger
-        self.fleet = fleet
+        self.without = without
         self.database = PostgresServer(folder / "postgres")
         self.nats = NatsServer(folder / "nats")
         self.links: dict[str, Link] = {}
@@ -143,7 +150,7 @@ class Engine:
         stack.push_async_callback(self._stop_reviving)
         port = ports.free_port()
         self.gateway_url = f"http://127.0.0.1:{port}"
-        for name in self.fleet.members:
+        for name in MEMBERS:
             self.members[name] = member = self._member(name, port)
             member.start()
             stack.push_async_callback(member.stop)
@@ -158,7 +165,7 @@ class Engine:
             "NATS_URL": _through(self.nats.url, self.links[f"{kind}-nats"]),
             "DEFAULT_NAMESPACE": DEV_USER_ID,
             "LOG_FORMAT": "json",
-            "FAULTS_WITHOUT": ",".join(self.fleet.without),
+            "FAULTS_WITHOUT": ",".join(self.without),
             "DRAIN_SECONDS": "10",
         }
         if kind != "worker":
@@ -167,8 +174,7 @@ class Engine:
             env |= {"PORT": str(port), "DEV_TOKEN": TOKEN}
         if kind == "worker":
             env |= {"ALLOWED_PRIVATE_HOSTS": "127.0.0.1"}
-        env |= self.fleet.told.get(name, {})
-        return Member(name, [kind], env, self.tallies, self.fleet)
+        return Member(name, {**env, **MEMBERS[name]}, self.tallies)
 
     # --- what rows do ------------------------------------------------------------------------
 
@@ -181,6 +187,12 @@ class Engine:
         self.faults += 1
         member.signal(signal.SIGKILL)
 
+    def crash_at(self, point: str, kind: str) -> None:
+        """Have the next lives of the processes of a kind end at a point, and begin them."""
+        for member in self.of_kind(kind):
+            member.crash = Crash(point)
+            self.kill(member)
+
     async def kill_server(self, server: Server) -> None:
         """Kill a server with -9, and come back when it runs again."""
         self.faults += 1
@@ -188,8 +200,8 @@ class Engine:
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         if server is self.database:  # `keep_running` brings it back
-            while server.pid in (None, pid):
-                await asyncio.sleep(PAUSE_S)  # noqa: ASYNC110 - nobody will tell us
+            while server.pid in (None, pid):  # noqa: ASYNC110 - nobody will tell us
+                await asyncio.sleep(PAUSE_S)
         else:
             await server.wait()
             await server.stop()
@@ -247,11 +259,11 @@ class Engine:
 
 
 @asynccontextmanager
-async def running(ledger: Ledger, fleet: Fleet) -> AsyncIterator[Engine]:
+async def running(ledger: Ledger, without: tuple[str, ...] = ()) -> AsyncIterator[Engine]:
     """Run an engine in a folder of its own."""
     with servers.server_folder() as folder:
         async with AsyncExitStack() as stack:
-            engine = Engine(folder, ledger, fleet)
+            engine = Engine(folder, ledger, without)
             await engine.start(stack)
             yield engine
 

@@ -14,6 +14,7 @@ from flotilla.client import ApiProblem, Client, ClientError
 from tests.faults.engine import TOKEN, Engine
 
 AGAIN_S: Final = 0.2
+READY_S: Final = 180.0
 
 Kind = Literal["line", "fan", "event", "poison"]
 
@@ -116,27 +117,29 @@ class Caller:
         self._publisher = publisher
         self._workflows: dict[Kind, str] = {}
 
-    async def prepare(self, kinds: frozenset[Kind]) -> None:
+    async def prepare(self) -> None:
         """Publish the workflows, once everything answers."""
         await self._until_ready()
-        for kind in sorted(kinds):
+        for kind in DOCUMENTS:
             document = documents.read(DOCUMENTS[kind].encode(), source=kind).value
             workflow = await self._asked("POST", "/v1/workflows", document)
             self._workflows[kind] = workflow["id"]
             await self._asked("POST", f"/v1/workflows/{workflow['id']}/publish", {})
 
     async def _until_ready(self) -> None:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(READY_S):
             while True:
                 health = await self._asked("GET", "/health")
-                if set(health["checks"].values()) == {"up"}:
+                types = await self._asked("GET", "/v1/node-types?search=poison")
+                if set(health["checks"].values()) == {"up"} and types["items"]:
                     return
                 await asyncio.sleep(AGAIN_S)
 
     async def drive(self, load: Load, chance: random.Random) -> None:
         """Ask for everything, spread over time, and return when all of it was taken."""
         async with asyncio.TaskGroup() as group:
-            for number in range(load.executions):
+            first = len(self.journal)
+            for number in range(first, first + load.executions):
                 order = self._order(number, load, chance)
                 self.journal.append(order)
                 at = chance.uniform(0, load.seconds)
@@ -169,8 +172,8 @@ class Caller:
         subject = f"{subjects.TRIGGER_PREFIX}.faults.orders"
         headers = {subjects.MESSAGE_ID_HEADER: f"order-{order.number}"}
         data = msgspec.json.encode(order.input)
-        while not (await self._publisher.publish(subject, data, headers)).is_good:
-            await asyncio.sleep(AGAIN_S)  # noqa: ASYNC110 - nobody will tell us
+        while not (await self._publisher.publish(subject, data, headers)).is_good:  # noqa: ASYNC110 - nobody will tell us
+            await asyncio.sleep(AGAIN_S)
         order.is_taken = True
 
     async def _cancel(self, order: Order) -> None:

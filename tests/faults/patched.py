@@ -81,7 +81,7 @@ def _count_scheduler() -> None:
         await refuse(self, *arguments)
 
     Inbox.receive = counted_receive  # type: ignore[method-assign]
-    Inbox._refuse = counted_refuse  # type: ignore[method-assign]
+    Inbox._refuse = counted_refuse  # type: ignore[assignment, method-assign]
     AdvanceSession.commit = counted_commit  # type: ignore[method-assign]
 
 
@@ -140,6 +140,13 @@ def _class(module: str, name: str) -> type:
     return found
 
 
+def _die() -> None:
+    """End the process, its tally written down."""
+    counted["crashes"] += 1
+    tallies.write(Path(os.environ["FAULTS_TALLY"]), tally())
+    os._exit(CRASHED)
+
+
 def _crash(owner: type, name: str, passes: int, *, is_before: bool) -> None:
     method: Callable[..., Awaitable[Any]] = getattr(owner, name)
     left = passes
@@ -148,10 +155,10 @@ def _crash(owner: type, name: str, passes: int, *, is_before: bool) -> None:
         nonlocal left
         left -= 1
         if not left and is_before:
-            os._exit(CRASHED)
+            _die()
         result = await method(self, *arguments, **named)
         if not left:
-            os._exit(CRASHED)
+            _die()
         return result
 
     setattr(owner, name, patched)

@@ -4,9 +4,9 @@ import asyncio
 import random
 import shutil
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -14,12 +14,12 @@ from bus.client import Bus
 from bus.tasks import task_subjects
 from contracts import subjects
 from contracts.messages import Result, encode
-from tests.faults.engine import Engine, Fleet
+from tests.faults.engine import Engine
 from tests.faults.links import BOTH, Way
 from tests.faults.load import Load
 from tests.faults.patched import CRASHES
 
-Inflict = Callable[[Engine, random.Random, asyncio.Event], Awaitable[None]]
+Inflict = Callable[[Engine, random.Random, asyncio.Event], Coroutine[Any, Any, None]]
 
 AGAIN: Final = ("inputs_again", "tasks_again", "conflicts", "refused", "republished")
 FAILED: Final = ("commits_in_doubt", "commits_failed")
@@ -31,7 +31,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     inflict: Inflict
     bites: tuple[str, ...]
     load: Load = Load()
-    fleet: Fleet = Fleet()
     patience_s: float = 180.0
 
 
@@ -87,13 +86,26 @@ async def _rolling(engine: Engine, chance: random.Random, stop: asyncio.Event) -
             lives = member.lives
             engine.faults += 1
             member.signal(signal.SIGTERM)
-            while member.lives == lives:
-                await asyncio.sleep(0.1)  # noqa: ASYNC110 - nobody will tell us
+            while member.lives == lives:  # noqa: ASYNC110 - nobody will tell us
+                await asyncio.sleep(0.1)
             await _pause(stop, 1)
 
 
 async def _nothing(engine: Engine, chance: random.Random, stop: asyncio.Event) -> None:
     await stop.wait()
+
+
+def _crashing(point: str) -> Inflict:
+    """Return what has processes die at a named point, again and again."""
+    kind = "worker" if point.endswith("report") else "scheduler"
+
+    async def inflict(engine: Engine, chance: random.Random, stop: asyncio.Event) -> None:
+        engine.crash_at(point, kind)
+        await stop.wait()
+        for member in engine.of_kind(kind):
+            member.crash = None
+
+    return inflict
 
 
 # --- servers -------------------------------------------------------------------------------------
@@ -157,10 +169,10 @@ async def _cut_links(engine: Engine, chance: random.Random, stop: asyncio.Event)
         match way:
             case None:
                 link.cut()
-            case "slow":
-                link.slow(delay_s=0.2, bytes_per_s=200_000)
-            case _:
+            case frozenset():
                 link.swallow(way)
+            case _:
+                link.slow(delay_s=0.2, bytes_per_s=200_000)
         await _pause(stop, chance.uniform(1, 3))
         link.heal()
 
@@ -207,15 +219,6 @@ async def _forge(engine: Engine, chance: random.Random, stop: asyncio.Event) -> 
 _NO_EVENTS: Final = Load(kinds=("line", "line", "fan"))
 """Without events: what NATS has taken and then loses as a whole before a scheduler has read it is lost, see docs/reliability.md."""
 
-_POISONED: Final = Fleet(
-    members=("gateway-1", "scheduler-1", "worker-1", "worker-2"),
-    told={
-        "worker-1": {"WORKER_TYPES": "TRIGGER,FLOW,ACTION,HUMAN_IN_THE_LOOP"},
-        "worker-2": {"WORKER_TYPES": "CUSTOM", "NODE_MODULES": "tests.faults.poison"},
-        "gateway-1": {},
-    },
-)
-
 ROWS: Final[Mapping[str, Row]] = {
     "kill_any": Row(inflict=_kill_any, bites=AGAIN),
     "worker_frozen": Row(inflict=_stop_worker, bites=AGAIN, load=Load(seconds=10)),
@@ -233,7 +236,6 @@ ROWS: Final[Mapping[str, Row]] = {
     "poison": Row(
         inflict=_nothing,
         bites=("tasks_again", "restarts"),
-        fleet=_POISONED,
         load=Load(executions=20, kinds=("line", "fan", "line", "poison")),
         patience_s=300,
     ),
@@ -243,10 +245,9 @@ ROWS: Final[Mapping[str, Row]] = {
     ),
     **{
         f"crash_{point}": Row(
-            inflict=_nothing,
-            bites=("restarts",),
-            fleet=Fleet(crash=point),
-            load=Load(seconds=15),
+            inflict=_crashing(point),
+            bites=(*AGAIN, "crashes"),
+            load=Load(seconds=20),
         )
         for point in CRASHES
     },

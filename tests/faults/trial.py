@@ -1,10 +1,12 @@
-"""One run of one row: load, faults, healing, the wait until all is over, and the judgement."""
+"""A run of a row: load, faults, healing, the wait until all is over, and the judgement."""
 
 import asyncio
 import random
 import shutil
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,16 +14,19 @@ import msgspec
 
 from bus.client import Bus
 from bus.publisher import Publisher
+from db.errors import StoreError
 from db.store import Store
 from flotilla.verifying.findings import Report
 from flotilla.verifying.verifier import Patience, Verifier
 from tests.faults import engine as engines
-from tests.faults import judge, ledger
+from tests.faults import judge
+from tests.faults import ledger as ledgers
 from tests.faults.engine import Engine
-from tests.faults.load import Caller, Load, client_of
+from tests.faults.load import AGAIN_S, Caller, Load, client_of
 from tests.faults.rows import Row
 
 LOOKS: Final = Patience(silent_s=0, looks=4, pause_s=3)
+OPEN_S: Final = 60.0
 SETTLE_S: Final = 60.0
 """How long tasks of executions that are over may take to leave the stream: whoever was given one may be dead."""
 
@@ -32,7 +37,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     row: str
     seed: int
     executions: int
-    seconds: float
     stages: dict[str, float]
     statuses: dict[str, int]
     effects: int
@@ -53,77 +57,97 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return self.has_bitten and not self.violations and not self.findings
 
 
-async def run(
-    name: str,
-    row: Row,
-    seed: int,
-    *,
-    executions: int | None = None,
-    without: tuple[str, ...] = (),
-    keep: Path | None = None,
-) -> Verdict:
-    """Run a row to its verdict. `keep` is where the logs of the processes are copied to."""
-    fleet = msgspec.structs.replace(row.fleet, without=without)
-    load = row.load if executions is None else _sized(row.load, executions)
-    began = time.monotonic()
-    async with ledger.kept() as book, engines.running(book, fleet) as engine:
+class Trial:
+    """An engine, and rows that are tried on it one after the other."""
+
+    def __init__(self, engine: Engine, caller: Caller, bus: Bus) -> None:
+        self._engine = engine
+        self._caller = caller
+        self._bus = bus
+
+    async def run(
+        self,
+        name: str,
+        row: Row,
+        seed: int,
+        executions: int | None = None,
+        seconds: float | None = None,
+    ) -> Verdict:
+        """Try a row. The judgement is of all that was ordered since the engine began."""
+        chance = random.Random(seed)
+        load = row.load
+        if executions is not None:
+            load = msgspec.structs.replace(load, executions=executions)
+        if seconds is not None:
+            load = msgspec.structs.replace(load, seconds=seconds)
+        before = self._engine.tally()
+        stages: dict[str, float] = {}
+        began = time.monotonic()
+
+        def reached(stage: str) -> None:
+            stages[stage] = round(time.monotonic() - began, 1)
+
+        await _break_under_load(self._engine, self._caller, row, load, chance)
+        reached("taken")
+        store = await _opened(self._engine)
         try:
-            return await _tried(name, row, seed, load, engine, began)
+            await judge.wait_until_over(store, self._caller.journal, row.patience_s)
+            reached("over")
+            report = await _verified(store, self._bus)
+            reached("verified")
+            found = await judge.runs(store)
+        finally:
+            await store.close()
+        tally = {what: count - before.get(what, 0) for what, count in self._engine.tally().items()}
+        statuses = [each.status for each in found]
+        ledger = self._engine.ledger
+        return Verdict(
+            row=name,
+            seed=seed,
+            executions=load.executions,
+            stages=stages,
+            statuses={status: statuses.count(status) for status in sorted(set(statuses))},
+            effects=len(ledger.effects),
+            repeated_calls=ledger.repeated,
+            bitten={bite: tally.get(bite, 0) for bite in row.bites},
+            tally={what: count for what, count in sorted(tally.items()) if count},
+            violations=tuple(judge.violations(found, self._caller.journal, ledger)),
+            findings=tuple(
+                f"{each.check}: {each.execution_id or ''} {each.message}"
+                for each in report.findings
+            ),
+        )
+
+
+@asynccontextmanager
+async def prepared(
+    *, without: tuple[str, ...] = (), keep: Path | None = None
+) -> AsyncIterator[Trial]:
+    """Start an engine to try rows on. `keep` is where the logs of its processes are copied to."""
+    async with (
+        ledgers.kept() as ledger,
+        engines.running(ledger, without) as engine,
+        await Bus.connect(engine.nats.url, name="faults") as bus,
+        Publisher(bus) as publisher,
+        client_of(engine) as client,
+    ):
+        caller = Caller(engine, client, bus, publisher)
+        try:
+            await caller.prepare()
+            yield Trial(engine, caller, bus)
         finally:
             if keep is not None:
                 shutil.copytree(engine.tallies, keep, dirs_exist_ok=True)
 
 
-def _sized(load: Load, executions: int) -> Load:
-    return msgspec.structs.replace(load, executions=executions)
-
-
-async def _tried(
-    name: str, row: Row, seed: int, load: Load, engine: Engine, began: float
-) -> Verdict:
-    chance = random.Random(seed)
-    async with (
-        await Bus.connect(engine.nats.url, name="faults") as bus,
-        Publisher(bus) as publisher,
-        client_of(engine) as client,
-    ):
-        stages: dict[str, float] = {}
-
-        def reached(stage: str) -> None:
-            stages[stage] = round(time.monotonic() - began, 1)
-
-        caller = Caller(engine, client, bus, publisher)
-        await caller.prepare(frozenset(load.kinds))
-        reached("ready")
-        await _break_under_load(engine, caller, row, load, chance)
-        reached("taken")
-        store = await Store.open(engine.database.url, pool_size=2)
-        try:
-            await judge.wait_until_over(store, caller.journal, row.patience_s)
-            reached("over")
-            report = await _verified(store, bus)
-            reached("verified")
-            found = await judge.runs(store)
-        finally:
-            await store.close()
-    tally = engine.tally()
-    statuses = [each.status for each in found]
-    return Verdict(
-        row=name,
-        seed=seed,
-        executions=len(found),
-        seconds=round(time.monotonic() - began, 1),
-        stages=stages,
-        statuses={status: statuses.count(status) for status in sorted(set(statuses))},
-        effects=len(engine.ledger.effects),
-        repeated_calls=engine.ledger.repeated,
-        bitten={bite: tally.get(bite, 0) for bite in row.bites},
-        tally=tally,
-        violations=tuple(judge.violations(found, caller.journal, engine.ledger)),
-        findings=tuple(
-            f"{each.check}: {each.execution_id or ''} {each.message}" for each in report.findings
-        ),
-    )
+async def _opened(engine: Engine) -> Store:
+    """Return the store, once the database is back."""
+    async with asyncio.timeout(OPEN_S):
+        while True:
+            try:
+                return await Store.open(engine.database.url, pool_size=2)
+            except StoreError:
+                await asyncio.sleep(AGAIN_S)
 
 
 async def _break_under_load(
