@@ -6,10 +6,14 @@ It answers with the number of the effect, the same for every repetition, so that
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import msgspec
 
 from tests.support.http_server import HttpServer, Received, Reply, serving
+
+ANSWER_S: Final = 0.3
+"""Effects take a while: at any moment there are workers in the middle of one."""
 
 
 class Ledger:
@@ -26,7 +30,7 @@ class Ledger:
         self.attempts[key] += 1
         number = self.effects.setdefault(key, len(self.effects) + 1)
         body = msgspec.json.encode({"effect": number, "key": key})
-        return Reply(200, body, {"content-type": "application/json"})
+        return Reply(200, body, {"content-type": "application/json"}, after_s=ANSWER_S)
 
     @property
     def repeated(self) -> int:

@@ -254,10 +254,10 @@ def main() -> None:
     """Patch, and be the process that the arguments name."""
     environ = os.environ
     keep_tally(Path(environ["FAULTS_TALLY"]))
-    for name in filter(None, environ.get("FAULTS_WITHOUT", "").split(",")):
-        SAFEGUARDS[name]()
     if point := environ.get("FAULTS_CRASH"):
         crash_at(point, int(environ["FAULTS_CRASH_AFTER"]))
+    for name in filter(None, environ.get("FAULTS_WITHOUT", "").split(",")):
+        SAFEGUARDS[name]()
     from flotilla.cli.main import main as flotilla
 
     sys.argv = ["flotilla", *sys.argv[1:]]

@@ -16,12 +16,13 @@ class Received(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What to answer: all at once, or `silent` after reading the request."""
+    """What to answer: all at once, after a while, or `silent` after reading the request."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = {}
     is_silent: bool = False
+    after_s: float = 0.0
 
 
 Answer = Callable[[Received], Reply]
@@ -50,6 +51,8 @@ class HttpServer:
                 if reply.is_silent:
                     await reader.read()
                     return
+                if reply.after_s:
+                    await asyncio.sleep(reply.after_s)
                 writer.write(_written(reply, is_head=request.method == "HEAD"))
                 await writer.drain()
         except ConnectionError:
