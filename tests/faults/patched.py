@@ -181,6 +181,20 @@ def _without_cas() -> None:
     )
 
 
+def _without_leases() -> None:
+    """Let every scheduler believe that it owns every partition."""
+    from contracts.ids import PARTITIONS
+    from scheduler.partitions import Partitions
+
+    async def renew(self: Partitions) -> None:
+        if not self.owned:
+            self.owned = frozenset(range(PARTITIONS))
+            await self._changed(self.owned)
+        self._looked.set()
+
+    Partitions.renew = renew  # type: ignore[method-assign]
+
+
 def _without_tokens() -> None:
     from scheduler.tokens import Tokens
 
@@ -242,6 +256,7 @@ def _without_subject_deduplication() -> None:
 
 SAFEGUARDS: Final[dict[str, Callable[[], None]]] = {
     "cas": _without_cas,
+    "leases": _without_leases,
     "tokens": _without_tokens,
     "sweeper": _without_sweeper,
     "worker_ack_after_store": _without_ack_after_store,
