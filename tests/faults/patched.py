@@ -184,9 +184,12 @@ def _without_cas() -> None:
 def _without_leases() -> None:
     """Let every scheduler believe that it owns every partition."""
     from contracts.ids import PARTITIONS
-    from scheduler.partitions import Partitions
+    from db import leases
+    from scheduler.partitions import LEASE_S, Partitions
 
     async def renew(self: Partitions) -> None:
+        await leases.renew(self._store, self._owner, LEASE_S)
+        await leases.acquire(self._store, self._owner, None, LEASE_S)
         if not self.owned:
             self.owned = frozenset(range(PARTITIONS))
             await self._changed(self.owned)
