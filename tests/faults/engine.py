@@ -153,7 +153,10 @@ class Engine:
         for name in MEMBERS:
             self.members[name] = member = self._member(name, port)
             member.start()
-            stack.push_async_callback(member.stop)
+        stack.push_async_callback(self._stop_members)
+
+    async def _stop_members(self) -> None:
+        await asyncio.gather(*(member.stop() for member in self.members.values()))
 
     async def _stop_reviving(self) -> None:
         await end(*self._reviving)
