@@ -42,7 +42,10 @@ _decode_any: Final = msgspec.json.Decoder().decode
 
 
 class Suspicion(NamedTuple):
-    """What looks wrong, in words; `check` is one of `CHECKS`."""
+    """What looks wrong, in words; `check` is one of `CHECKS`.
+
+    A further look has to find the same: so no word in it may change while nothing happens, such as an age.
+    """
 
     check: str
     message: str
@@ -207,7 +210,9 @@ def unmoved(plan: Plan, state: ExecutionState, stored: Stored) -> Iterator[Suspi
     yield from _child_problems(state, stored)
     if state.started_at is None:
         if stored.silent_s > UNTOLD_S and not stored.waits_for_slot and not state.paused:
-            yield Suspicion("stuck", f"it was created {stored.silent_s:.0f} s ago and never began")
+            yield Suspicion(
+                "stuck", f"it was created more than {UNTOLD_S:.0f} s ago and never began"
+            )
     elif not _has_a_next_step(plan, state):
         yield Suspicion("stuck", "nothing is outstanding, and nothing is waited for")
 

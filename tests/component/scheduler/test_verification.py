@@ -261,7 +261,8 @@ async def test_an_execution_that_never_began_is_found_and_begun(
         "update workflow_executions set updated_at = now() - interval '70 s' where id = $1",
         execution_id,
     )
-    found = await verified(installation.store, installation.bus)
+    seconds_apart = Patience(silent_s=0, looks=2, pause_s=1.5)
+    found = await verified(installation.store, installation.bus, seconds_apart)
     await fixing.fix(installation.store, installation.bus, found.findings)
 
     async with processes.scheduler():
