@@ -55,8 +55,8 @@ class HttpServer:
                     await asyncio.sleep(reply.after_s)
                 writer.write(_written(reply, is_head=request.method == "HEAD"))
                 await writer.drain()
-        except ConnectionError:
-            return
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return  # whoever asked is gone, perhaps killed in the middle of asking
         finally:
             writer.close()
 
