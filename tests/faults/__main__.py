@@ -30,7 +30,8 @@ def main() -> int:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.getLogger("nats").setLevel(logging.CRITICAL)
-    names = list(ROWS) if "all" in given.row else given.row
+    plain = [name for name, row in ROWS.items() if not row.without]
+    names = plain if "all" in given.row else given.row
     verdicts = asyncio.run(_tried(names, given))
     good = sum(verdict.is_good for verdict in verdicts)
     sys.stdout.write(f"{good} of {len(verdicts)} runs are good\n")
@@ -39,7 +40,8 @@ def main() -> int:
 
 async def _tried(names: list[str], given: argparse.Namespace) -> list[Verdict]:
     verdicts = []
-    async with trial.prepared(without=tuple(given.without), keep=given.keep) as prepared:
+    without = {*given.without, *(each for name in names for each in ROWS[name].without)}
+    async with trial.prepared(without=tuple(sorted(without)), keep=given.keep) as prepared:
         for name in names:
             for seed in range(given.seed, given.seed + given.seeds):
                 verdict = await prepared.run(name, ROWS[name], seed, given.executions)

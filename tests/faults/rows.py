@@ -26,12 +26,16 @@ FAILED: Final = ("commits_in_doubt", "commits_failed")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of fault. Any of `bites` above 0 shows that it has bitten; `patience_s` bounds the time until all is over."""
+    """One kind of fault. Any of `bites` above 0 shows that it has bitten; `patience_s` bounds the time until all is over.
+
+    It takes an engine `without` some safeguards on which no promise rests, such as the leases of partitions.
+    """
 
     inflict: Inflict
     bites: tuple[str, ...]
     load: Load = Load()
     patience_s: float = 180.0
+    without: tuple[str, ...] = ()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
@@ -240,8 +244,7 @@ ROWS: Final[Mapping[str, Row]] = {
         patience_s=300,
     ),
     "rolling": Row(inflict=_rolling, bites=("restarts",), load=Load(seconds=25)),
-    # With `--without leases` two schedulers take turns at every execution, and only the compare-and-set is left.
-    "undisturbed": Row(inflict=_nothing, bites=("conflicts",)),
+    "two_owners": Row(inflict=_nothing, bites=("conflicts",), without=("leases",)),
     "forged": Row(
         inflict=_forge, bites=("tokens_refused",), load=Load(kinds=("line", "fan"), seconds=10)
     ),
