@@ -30,6 +30,7 @@ from contracts.limits import CORE_LIMITS, CoreLimits
 from contracts.messages import Result, start_of
 from contracts.payloads import PayloadLimits
 from contracts.schedules import Calendar
+from contracts.specs import fleets
 from db import history_partitions, node_types, secrets
 from db.advances import AdvanceSession
 from db.clock import DatabaseClock
@@ -205,7 +206,7 @@ class Scheduler:
         secret = await secrets.get_or_create(store, SECRET_NAME, os.urandom(SECRET_BYTES))
         session = await AdvanceSession.open(store)
         stack.push_async_callback(session.close)
-        await provision.ensure(bus, [spec.type for spec in await node_types.load(store)])
+        await provision.ensure(bus, fleets(await node_types.load(store)))
         return cls(
             settings,
             scheduler_id,
@@ -357,7 +358,7 @@ class Scheduler:
         except StoreError as error:
             log.warning("provisioning_waits", error=str(error))
             return  # the streams are still missing, so that we are asked again
-        await provision.ensure(self._bus, [spec.type for spec in specs])
+        await provision.ensure(self._bus, fleets(specs))
         self._sweeper.sweep_all()
 
     async def _restore_streams(self) -> None:
