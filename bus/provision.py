@@ -64,8 +64,9 @@ UNCHANGEABLE: Final = frozenset({"mem_storage"})
 class Consumer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A durable pull consumer, in JetStream's own words; durations in nanoseconds.
 
-    What was delivered is kept in memory (`mem_storage`): a restarted server delivers again whatever is not acknowledged, and
-    writing it down took a seventh of the server's time. It cannot be changed later, so older consumers keep what they have.
+    With `mem_storage` a restarted server has forgotten the consumer. That suits the inbox, where a message taken twice changes
+    nothing, and writing down what was delivered took a seventh of the server's time. It cannot be changed later, so older
+    consumers keep what they have.
     """
 
     name: str
@@ -137,6 +138,7 @@ def _partition(partition: int) -> Consumer:
         subjects.inbox_consumer(partition),
         filter_subject=subjects.inbox_partition(partition),
         ack_wait=timedelta(seconds=10),
+        mem_storage=True,
     )
 
 
@@ -151,6 +153,7 @@ def _consumer(
     filter_subject: str = "",
     max_deliver: int = -1,
     max_waiting: int = 512,
+    mem_storage: bool = False,
     metadata: dict[str, str] | None = None,
 ) -> Consumer:
     return Consumer(
@@ -163,7 +166,7 @@ def _consumer(
         max_deliver=max_deliver,
         max_ack_pending=20_000,
         max_waiting=max_waiting,
-        mem_storage=True,
+        mem_storage=mem_storage,
         metadata=metadata or {},
     )
 

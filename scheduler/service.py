@@ -222,6 +222,7 @@ class Scheduler:
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """Run until `stop` is set, then let the loop finish what it has."""
+        self._bus.attach(self)
         await self._bus.subscribe(f"{subjects.HEARTBEAT_PREFIX}.*", self._on_heartbeat)
         await self._bus.subscribe(subjects.ANNOUNCE, self._on_announcement, queue="schedulers")
         service = services.Service(
@@ -318,6 +319,13 @@ class Scheduler:
     async def _announced(self, types: tuple[str, ...]) -> None:
         self._plans.forget_catalogue()
         await provision.ensure_task_consumers(self._bus, types)
+
+    def disconnected(self) -> None:
+        """Told by the bus: what was on its way is in doubt."""
+
+    def reconnected(self) -> None:
+        """Told by the bus: a restarted server has forgotten consumers, and what was sent may not have arrived."""
+        self._stream_missing.set()
 
     # --- what is owned -------------------------------------------------------------------------
 

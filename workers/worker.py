@@ -64,6 +64,7 @@ from workers.attempt import (
     timed_out,
 )
 from workers.held import Held, Stop
+from workers.horizon import Horizon
 from workers.payloads import Payloads
 from workers.reports import ENVELOPE_BYTES, LEASE_SECONDS, Reporter, read_address
 from workers.slots import Slots
@@ -191,6 +192,7 @@ class Worker:
         self._payloads = payloads
         self._reporter = Reporter(bus, publisher, worker_id)
         self._asker = Asker(bus, self._reporter, payloads, worker_id)
+        self._horizon = Horizon(bus)
         self._slots: Slots[Held] = Slots(settings.concurrency, self._node_types)
         self._arrivals = Arrivals()
         self._pulls: dict[str, Pull] = {}
@@ -218,6 +220,7 @@ class Worker:
             background = [
                 tasks.create_task(self._watch(), name="watch"),
                 tasks.create_task(self._beat(), name="heartbeat"),
+                tasks.create_task(self._horizon.run(), name="horizon"),
                 tasks.create_task(self._announce(), name="announce"),
                 tasks.create_task(self._bus.lost(), name="bus"),
                 tasks.create_task(self._faulted(), name="attempts"),
@@ -308,14 +311,16 @@ class Worker:
     async def _attempt(self, held: Held) -> None:
         """Read, run and report, go on as long as the segment does, acknowledge."""
         try:
-            prepared: Prepared | None = self._attempts.read(held.message.data)
+            prepared = self._attempts.read(held.message.data)
         except UnreadableTask as error:
             await self._reporter.report_unreadable(held.message, str(error))
             return
-        if prepared is not None and is_returned(held, prepared):
-            prepared = await self._found(held, prepared)
-        while prepared is not None:
-            prepared = await self._step(held, prepared)
+        if prepared.segment is not None and self._horizon.is_behind(held.message):
+            following = await self._found(held, prepared)
+        else:
+            following = await self._step(held, prepared)
+        while following is not None:
+            following = await self._step(held, following)
 
     async def _step(self, held: Held, prepared: Prepared) -> Prepared | None:
         """Carry one attempt out and report it; return the one to go on with, or acknowledge the task."""
@@ -576,8 +581,3 @@ class Worker:
         """Wait for the attempts to end, so long at most."""
         if self._attempts_running:
             await asyncio.wait(self._attempts_running, timeout=seconds)
-
-
-def is_returned(held: Held, prepared: Prepared) -> bool:
-    """Whether a task was held before by a worker that may have gone on from it."""
-    return prepared.segment is not None and held.message.num_delivered > 1
