@@ -264,7 +264,9 @@ INPUTS: Final[dict[str, Input]] = inputs_about("x", 1, "c") | {
 AT_ANY_TIME: Final = {"CancelAsked", "PauseAsked", "SignalSent"}
 TAKEN: Final[dict[str, set[str]]] = {
     "NEW": AT_ANY_TIME | {"Admitted"},
-    "RUNNING": AT_ANY_TIME | FITTING["RUNNING"] | {"TimerDue EXECUTION_TIMEOUT"},
+    "RUNNING": AT_ANY_TIME
+    | (FITTING["RUNNING"] - {"TaskReturned"})  # it is answered, and changes nothing
+    | {"TimerDue EXECUTION_TIMEOUT"},
     "WAITING": AT_ANY_TIME | {"EndWaitAsked", "TimerDue EXECUTION_TIMEOUT"},
 }
 """By status of an execution: what is taken. One that is over takes nothing."""
