@@ -265,8 +265,8 @@ def type_of(name: str, data: Mapping[str, Any]) -> CredentialType:
 def normalised(name: str, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return type and data as they are stored: a scheme of `http` may stand in place of the type, or be left out."""
     fields = {key: value for key, value in data.items() if value is not None}
-    if (scheme := name.strip().upper()) in HTTP:
-        return "http", {"type": scheme, **fields}
+    if name.strip().upper() in HTTP:
+        return "http", {"type": name.strip().upper(), **fields}
     name = name.strip().lower()
     if name != "http":
         return name, fields
@@ -279,7 +279,7 @@ def normalised(name: str, data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
 
 def flaws_of(name: str, data: Mapping[str, Any]) -> Iterator[Flaw]:
     """Yield what is wrong with the normalised data of a credential; texts of secrets are not told."""
-    if name == "http" and data.get("type") not in HTTP:
+    if name == "http" and data.get("type") not in SCHEMES:
         listed = ", ".join(SCHEMES)
         yield Flaw("type", "missing_field", f"say in `type` how it authorises requests: {listed}")
         return

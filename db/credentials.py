@@ -65,6 +65,14 @@ class CredentialRow(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, sealed=sealed, fields=tuple(sorted(data)))
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """Whose execution it is, of which version, and how it stands."""
+
+    user_id: str
+    version_id: str
+    status: str
+
+
 def opened(row: CredentialRow, keyring: Keyring) -> dict[str, Any]:
     """Return the data of a credential. Raises UnknownKey and BrokenSeal."""
     return msgspec.json.decode(keyring.open(row.sealed, row.binding), type=dict[str, Any])
@@ -107,6 +115,14 @@ async def find_default(store: Store, user_id: str, provider: str) -> CredentialR
     """Return the credential of a user's default integration for a provider, or None."""
     row = await store.fetch_row(_SQL["find_default_credential"], user_id, provider)
     return None if row is None else read(row)
+
+
+async def owner(store: Store, execution_id: str) -> Owner | None:
+    """Return who owns an execution, or None if there is none."""
+    row = await store.fetch_row(_SQL["get_execution_owner"], execution_id)
+    return (
+        None if row is None else Owner(str(row["user_id"]), str(row["version_id"]), row["status"])
+    )
 
 
 async def page(store: Store, user_id: str, limit: int, after: str | None) -> Page[CredentialRow]:

@@ -31,7 +31,14 @@ DATA_BYTES: Final = 256 * 1024
 
 _HOST: Final = r"^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?$"
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^\S([^\x00]*\S)?$")]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$(?!\n)",
+    ),
+]
 Data = Annotated[
     dict[str, Any],
     msgspec.Meta(description="What the type asks for; it is stored sealed and never returned"),

@@ -27,7 +27,7 @@ from gateway.workflows import new_id
 Provider = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[a-z][a-z0-9_]{0,63}\Z",
+        pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)",
         description="The credential slot that it serves, such as `github`",
     ),
 ]

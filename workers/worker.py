@@ -25,6 +25,7 @@ import msgspec
 import structlog
 
 from bus.client import Bus, CoreMessage
+from bus.credentials import CredentialClient
 from bus.ending import end
 from bus.errors import BusUnavailable
 from bus.message import Message
@@ -48,6 +49,7 @@ from contracts.model import Delivery
 from contracts.payloads import PayloadError, PayloadLimits
 from nodes.attempt_log import LOG_BYTES
 from nodes.context import Clock, Services
+from nodes.credentials import OperatorEnvironment
 from nodes.http_client import HttpClient
 from nodes.regex import Re2
 from nodes.registry import Handler
@@ -60,6 +62,7 @@ from workers.attempt import (
     not_called,
     timed_out,
 )
+from workers.credentials import StoredCredentials
 from workers.held import Held, Stop
 from workers.payloads import Payloads
 from workers.reports import ENVELOPE_BYTES, Reporter, read_address
@@ -99,6 +102,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     payloads: PayloadLimits = PayloadLimits()
     log_bytes: int = LOG_BYTES
     node_limits: NodeLimits = NodeLimits()
+    environment: OperatorEnvironment = OperatorEnvironment()
 
 
 async def run_worker(
@@ -126,7 +130,14 @@ async def run_worker(
         threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="handler")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         services = Services(
-            http, settings.limits, Re2(), Clock(), settings.log_bytes, settings.node_limits
+            http,
+            settings.limits,
+            Re2(),
+            Clock(),
+            settings.log_bytes,
+            settings.node_limits,
+            StoredCredentials(CredentialClient(bus)),
+            settings.environment,
         )
         attempts = Attempts(
             served,

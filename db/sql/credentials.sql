@@ -32,6 +32,12 @@ select credential.*
    and integration.is_default
    and credential.user_id = $1;
 
+-- name: get_execution_owner
+-- Whose execution it is, of which version, and how it stands.
+select user_id, version_id, status
+  from workflow_executions
+ where id = $1;
+
 -- name: page_credentials
 -- A user's credentials, newest first.
   select *

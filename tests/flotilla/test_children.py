@@ -21,6 +21,7 @@ ADDRESSES = Addresses(
 TOLD = Told(
     addresses=ADDRESSES,
     dev_token="to ken",
+    secret_keys="up:a2V5",
     namespace="n",
     allowed_private_hosts=("10.0.0.0/8",),
     log_format="json",
@@ -31,6 +32,7 @@ BASE = {
     "DEV_TOKEN": "old",
     "OPENAI_API_KEY": "k",
     "PORT": "1",
+    "SECRET_KEYS": "old",
 }
 
 
@@ -43,6 +45,8 @@ def test_each_child_is_told_what_it_needs_and_no_more() -> None:
 
     assert {name for name, env in told.items() if "DATABASE_URL" in env} == {"gateway", "scheduler"}
     assert {name for name, env in told.items() if "DEV_TOKEN" in env} == {"gateway"}
+    keys = {name: env["SECRET_KEYS"] for name, env in told.items() if "SECRET_KEYS" in env}
+    assert keys == {"gateway": "up:a2V5", "scheduler": "up:a2V5"}
     assert {name for name, env in told.items() if "ALLOWED_PRIVATE_HOSTS" in env} == {"worker"}
     assert all(env["NATS_URL"] == ADDRESSES.nats_url for env in told.values())
     assert all(env["PATH"] == "/bin" for env in told.values())
