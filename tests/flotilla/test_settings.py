@@ -116,7 +116,9 @@ def test_a_secret_shows_in_no_message_and_no_repr(variable: str) -> None:
         settings.read({variable: f"ftp://u:{SECRET} @h"})
 
     assert SECRET not in str(refused.value)
-    assert SECRET not in repr(msgspec.structs.replace(Settings(), **{VARIABLES[variable].field: SECRET}))
+    assert SECRET not in repr(
+        msgspec.structs.replace(Settings(), **{VARIABLES[variable].field: SECRET})
+    )
 
 
 def test_every_field_has_a_variable_of_its_name_and_every_limit_too() -> None:
