@@ -215,11 +215,15 @@ class Context:
         `template` is the address as the document has it.
         """
         http_auth.check_host(credential, call.url, template)
-        if not http_auth.needs_token(credential):
-            return http_auth.authorised(credential, call)
-        token = await self._services.tokens.get(credential, self._services.http)
-        self._hiding().add([token])
-        return http_auth.authorised(credential, call, token)
+        token = None
+        if http_auth.needs_token(credential):
+            token = await self._services.tokens.get(credential, self._services.http)
+        authorised = http_auth.authorised(credential, call, token)
+        # In the form in which it is sent: a short password is not found inside of base64.
+        self._hiding().add(
+            authorised.headers[name].rpartition(" ")[2] for name in authorised.credential_headers
+        )
+        return authorised
 
     def forget_token(self, credential: Credential) -> None:
         """Have another access token fetched the next time: this one was refused."""
