@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from flotilla import children, welcome
+from flotilla import children, settings, welcome
 from flotilla.children import Addresses, Told
 from flotilla.client import Client
+from flotilla.installation import Installation
 from flotilla.samples import Sample
 from flotilla.supervisor import ChildSpec
 from tests.support.http_stub import HttpStub, ok, problem
@@ -124,3 +125,17 @@ def test_a_worker_started_by_hand_may_reach_what_the_one_of_up_may() -> None:
     assert ADDRESSES.authority in line.partition("ALLOWED_PRIVATE_HOSTS=")[2]
     given = text(samples=(Sample("Sample", "w1", Path("x")),), given=frozenset({"NATS_URL"}))
     assert "secret-n" not in given
+
+
+def test_the_key_that_seals_credentials_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+
+    made = installation.kept_secret_keys()
+
+    assert installation.kept_secret_keys() == made
+    assert installation.secret_keys_file.stat().st_mode & 0o777 == 0o600
+    ((key_id, key),) = settings.read({"SECRET_KEYS": made}).secret_keys
+    assert (key_id, len(key)) == ("up", 32)
+    other = Installation(tmp_path / "other")
+    other.folder.mkdir()
+    assert other.kept_secret_keys() != made

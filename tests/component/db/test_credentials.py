@@ -1,5 +1,6 @@
 """Credentials in the store: found by those whose they are, and sealed by the first key once that is asked for."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ from db.credentials import CredentialRow
 from db.integrations import IntegrationRow
 from db.sealing import BrokenSeal, Keyring, Sealed, UnknownKey
 from db.store import Store
+from flotilla import processes
+from flotilla.settings import Settings
 from tests.component.db.builders import Ids
 
 pytestmark = pytest.mark.component
@@ -154,3 +157,20 @@ async def test_another_role_sees_the_rows_of_its_user_alone(
         await direct.execute("drop owned by credential_reader; drop role credential_reader")
 
     assert (unseen, seen) == (0, 1)
+
+
+async def test_the_command_seals_by_the_first_key_while_old_ones_open(
+    store: Store, ids: Ids, user_id: str, database_url: str
+) -> None:
+    row = await add(store, ids, user_id)
+    settings = Settings(database_url=database_url, secret_keys=(NEW, OLD))
+
+    plain = await asyncio.to_thread(processes.run_migration, settings)
+    untouched = await credentials.get(store, user_id, row.id)
+    resealed = await asyncio.to_thread(processes.run_migration, settings, reseal=True)
+    after = await credentials.get(store, user_id, row.id)
+
+    assert (plain, resealed) == (0, 1)
+    assert untouched == row
+    assert after is not None
+    assert credentials.opened(after, Keyring([NEW])) == DATA
