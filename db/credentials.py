@@ -85,13 +85,8 @@ async def create(store: Store, row: CredentialRow) -> CredentialRow:
             _SQL["insert_credential"],
             row.id,
             row.user_id,
-            row.name,
             row.type,
-            row.sealed.ciphertext,
-            row.sealed.key_id,
-            row.fields,
-            row.allowed_hosts,
-            row.expires_at,
+            *_columns(row),
         )
     except errors.Conflict as conflict:
         raise name_taken(conflict, _NAME, row.name) from conflict
@@ -155,12 +150,7 @@ async def update(
                 _SQL["update_credential"],
                 user_id,
                 credential_id,
-                after.name,
-                after.sealed.ciphertext,
-                after.sealed.key_id,
-                after.fields,
-                after.allowed_hosts,
-                after.expires_at,
+                *_columns(after),
             )
         except errors.Conflict as conflict:
             raise name_taken(conflict, _NAME, after.name) from conflict
@@ -215,6 +205,19 @@ async def _refuse_use(
     used = await session.fetch_row(_SQL["find_use"], user_id, credential_id, names, integrations)
     if used is not None:
         raise InUse(used["kind"], used["name"], str(used["id"]))
+
+
+def _columns(row: CredentialRow) -> tuple[object, ...]:
+    """Return what may change of a credential, in the order in which queries take it."""
+    sealed = row.sealed
+    return (
+        row.name,
+        sealed.ciphertext,
+        sealed.key_id,
+        row.fields,
+        row.allowed_hosts,
+        row.expires_at,
+    )
 
 
 def name_taken(conflict: errors.Conflict, constraint: str, name: str) -> StoreError:

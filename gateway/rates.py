@@ -5,7 +5,9 @@ forgotten.
 """
 
 import math
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 BUCKETS_KEPT: Final = 10_000
@@ -15,14 +17,22 @@ BURST_SECONDS: Final = 2
 class Rates:
     """Grants requests of any number of keys, each up to `per_second` in the long run."""
 
-    def __init__(self, per_second: float, *, kept: int = BUCKETS_KEPT) -> None:
+    def __init__(
+        self,
+        per_second: float,
+        *,
+        kept: int = BUCKETS_KEPT,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._per_second = per_second
+        self._now = now
         self._most = per_second * BURST_SECONDS
         self._kept = kept
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, as of
 
-    def take(self, key: str, now: float) -> int | None:
-        """Grant a request at an instant in seconds: None, or the whole seconds to wait before the next one."""
+    async def take(self, key: str) -> int | None:
+        """Grant a request: None, or the whole seconds to wait before the next one."""
+        now = self._now()
         left, as_of = self._buckets.pop(key, (self._most, now))
         left = min(self._most, left + max(0.0, now - as_of) * self._per_second)
         is_granted = left >= 1

@@ -5,7 +5,6 @@ is found by the scheduler's sweeper. A delivery that repeats the id of an earlie
 one was.
 """
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -24,9 +23,7 @@ from contracts.senders import ID_HEADER, BadSecret, is_genuine
 from contracts.slots import slot_or_shared
 from contracts.statuses import ExecutionStatus, Mode
 from contracts.webhooks import WEBHOOK_TRIGGER
-from db.credentials import opened
 from db.executions import NewExecution
-from db.sealing import BrokenSeal, UnknownKey
 from db.webhooks import ArmedWebhook
 from gateway.answers import Answer, Headers, created, ok
 from gateway.calls import Call
@@ -45,6 +42,7 @@ from gateway.queries import AnyQuery
 from gateway.services import Gateway
 from gateway.versions import CompiledVersion
 from gateway.webhook_answers import answer_of
+from gateway.webhook_secrets import secret_of
 from gateway.workflows import new_id
 
 log: Final = structlog.get_logger("gateway")
@@ -60,7 +58,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 async def receive_webhook(gateway: Gateway, call: Call[AnyQuery, bytes]) -> Answer:
     """Start the workflow that listens at a path, and answer as its trigger says."""
     at = datetime.now(UTC)
-    _check_rate(gateway, call)
+    await _check_rate(gateway, call)
     webhook = await _armed(gateway, call)
     call.facts["workflow_id"] = webhook.workflow_id
     _check_sender(gateway, webhook, call, at)
@@ -104,9 +102,9 @@ async def _armed(gateway: Gateway, call: Call[AnyQuery, bytes]) -> ArmedWebhook:
     return webhook
 
 
-def _check_rate(gateway: Gateway, call: Call[AnyQuery, bytes]) -> None:
+async def _check_rate(gateway: Gateway, call: Call[AnyQuery, bytes]) -> None:
     """Raise Refused for more deliveries at a path than it may get, whoever sends them and whether it is known."""
-    wait = gateway.delivery_rates.take(call.path["path"], asyncio.get_running_loop().time())
+    wait = await gateway.delivery_rates.take(call.path["path"])
     if wait is not None:
         limit = gateway.settings.limits.requests_per_s
         detail = f"A path takes {limit} deliveries a second (LIMIT_REQUESTS_PER_S). Send it again."
@@ -139,15 +137,9 @@ def _secret(gateway: Gateway, webhook: ArmedWebhook, at: datetime) -> str | None
     It was read with the webhook, so a change counts from the next delivery on. Raises Refused.
     """
     row = webhook.credential
-    if row is None or webhook.authentication == "NONE" or row.has_expired(at):
+    if row is None or webhook.authentication == "NONE":
         return None
-    try:
-        secret: str = opened(row, gateway.settings.keyring)["secret"]
-    except (UnknownKey, BrokenSeal) as error:
-        log.error("credential_unreadable", credential_id=row.id, error=str(error))
-        detail = "The secret that verifies senders cannot be read now. Send it again later."
-        raise Refused("unavailable", detail) from error
-    return secret
+    return secret_of(gateway, row, at)
 
 
 def _passes(

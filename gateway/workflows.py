@@ -33,6 +33,7 @@ from gateway.problems import (
 )
 from gateway.queries import NoQuery
 from gateway.services import Gateway
+from gateway.webhook_secrets import check_secrets
 from gateway.workflow_reading import (
     draft_of,
     etag_of,
@@ -184,6 +185,8 @@ async def publish_workflow(gateway: Gateway, call: Call[NoQuery, PublishBody]) -
     async def change(row: WorkflowRow) -> tuple[db.versions.VersionRow, bool]:
         document = msgspec.structs.replace(draft_of(row), pin_data={})
         await gateway.documents.check_stored(document, call.user_id)
+        received = webhooks_of(document, await gateway.catalogue.current())
+        await check_secrets(gateway, call.user_id, document, received)
         return await db.workflows.publish(
             gateway.store,
             user_id=call.user_id,
@@ -195,7 +198,7 @@ async def publish_workflow(gateway: Gateway, call: Call[NoQuery, PublishBody]) -
             active=call.body.active,
             triggers=event_triggers(document),
             schedules=schedules_of(document),
-            received=webhooks_of(document, await gateway.catalogue.current()),
+            received=received,
             expected_revision=row.revision,
         )
 
@@ -366,6 +369,8 @@ async def _publish_existing(
             raise invalid_request(wrong("/from_version", f"There is no version {number}."))
         document = decode_document(chosen.document)
         await gateway.documents.check_stored(document, call.user_id)
+        received = webhooks_of(document, await gateway.catalogue.current())
+        await check_secrets(gateway, call.user_id, document, received)
         return await db.workflows.publish_existing(
             gateway.store,
             user_id=call.user_id,
@@ -374,7 +379,7 @@ async def _publish_existing(
             active=call.body.active,
             triggers=event_triggers(document),
             schedules=schedules_of(document),
-            received=webhooks_of(document, await gateway.catalogue.current()),
+            received=received,
             expected_revision=row.revision,
         )
 

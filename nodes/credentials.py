@@ -87,9 +87,9 @@ class Credentials:
         answer = await self._source.get(self._claim, slot)
         if answer.credential is not None:
             return answer.credential
-        # What the node names must exist: the environment would be another account than its author meant.
-        is_named = slot in self._named
-        credential = None if is_named else self._environment.get(slot, self._user_id)
+        # What is meant must be there: the environment would be another account than its author meant.
+        is_meant = slot in self._named or answer.reason
+        credential = None if is_meant else self._environment.get(slot, self._user_id)
         if credential is None:
             raise Failed(no_credential(self._claim.node_id, slot, answer.reason))
         return credential

@@ -1,7 +1,6 @@
 """Masking: what an attempt must not tell is replaced by value, wherever it stands and however it is spelled."""
 
 import base64
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -25,32 +24,30 @@ class Masker:
     """Knows the secrets that an attempt was given, and takes them out of what it says."""
 
     def __init__(self) -> None:
-        self._spellings: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-        self._in_json: re.Pattern[bytes] | None = None
+        self._spellings: dict[str, bytes] = {}  # as text and inside of JSON, the longest first
 
     def add(self, secrets: Iterable[str]) -> None:
         """Mask these from now on."""
-        self._spellings.update(
-            spelling
+        new = {
+            spelling: msgspec.json.encode(spelling)[1:-1]
             for secret in secrets
             for part in _parts(secret)
             if len(part) >= SHORTEST
             for spelling in _spellings(part)
-        )
-        longest_first = sorted(self._spellings, key=lambda text: (-len(text), text))
-        if longest_first:
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-            encoded = (msgspec.json.encode(text)[1:-1] for text in longest_first)
-            self._in_json = re.compile(b"|".join(map(re.escape, encoded)))
+        }
+        known = (self._spellings | new).items()
+        self._spellings = dict(sorted(known, key=lambda each: (-len(each[0]), each[0])))
 
     def text(self, text: str) -> str:
         """Return a text without secrets."""
-        return text if self._pattern is None else self._pattern.sub(MASKED, text)
+        # One search for each is many times as fast as one regular expression for all.
+        for spelling in self._spellings:
+            text = text.replace(spelling, MASKED)
+        return text
 
     def value(self, value: Any) -> Any:
         """Return a JSON value without secrets, in its keys too; a number that is one becomes text."""
-        if self._pattern is None:
+        if not self._spellings:
             return value
         if isinstance(value, str):
             return self.text(value)
@@ -64,7 +61,7 @@ class Masker:
 
     def json(self, data: bytes) -> bytes:
         """Return the JSON of a value without secrets; costs a search where there are none."""
-        if self._in_json is None or self._in_json.search(data) is None:
+        if not any(spelling in data for spelling in self._spellings.values()):
             return data
         return msgspec.json.encode(self.value(msgspec.json.decode(data)))
 

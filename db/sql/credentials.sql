@@ -2,7 +2,7 @@
 
 -- name: insert_credential
 -- Store a credential.
-insert into credentials (id, user_id, name, type, ciphertext, key_id, fields, allowed_hosts, expires_at)
+insert into credentials (id, user_id, type, name, ciphertext, key_id, fields, allowed_hosts, expires_at)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
   returning *;
 

@@ -90,13 +90,17 @@ async def test_the_environment_of_other_services_serves_the_one_user(
 
 async def test_a_credential_that_is_named_must_exist() -> None:
     store = Store(CredentialAnswer(reason="the credential 'ours' does not exist"))
-    made = attempt(store, {"OPENAI_API_KEY": "k"}, credentials={"openai": "ours"})
+    named = attempt(store, {"OPENAI_API_KEY": "k"}, credentials={"openai": "ours"})
+    expired = attempt(store, {"OPENAI_API_KEY": "k"})
+    silent = attempt(Store(), {"OPENAI_API_KEY": "k"}, credentials={"openai": "ours"})
 
-    failure = await failed(made, "openai")
+    failure = await failed(named, "openai")
 
     assert (failure.kind, failure.code) == (FailureKind.CREDENTIALS_MISSING, "no_credential")
     assert "'ours' does not exist" in failure.message
     assert not failure.retryable
+    assert (await failed(expired, "openai")).message == failure.message
+    assert (await failed(silent, "openai")).code == "no_credential"
 
 
 async def test_a_missing_credential_says_what_to_set_and_where() -> None:

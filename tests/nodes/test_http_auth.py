@@ -23,7 +23,7 @@ from tests.support.tasks import context, task_node
 JSON = {"content-type": "application/json"}
 
 
-def credential(allowed_hosts: tuple[str, ...] = (), **data: str) -> Credential:
+def credential(allowed_hosts: tuple[str, ...] = (), **data: Any) -> Credential:
     return Credential(type="http", data=data, id="c1", name="shop", allowed_hosts=allowed_hosts)
 
 
@@ -83,7 +83,7 @@ def token_server(lasts: float | None = 3600, status: int = 200) -> Callable[[Rec
     return answer
 
 
-def oauth(server: HttpServer, **data: str) -> Credential:
+def oauth(server: HttpServer, **data: Any) -> Credential:
     return credential(
         type="OAUTH2",
         token_url=server.url("/token"),
@@ -110,7 +110,7 @@ def sent(server: HttpServer, target: str = "/x") -> list[Received]:
     ],
 )  # fmt: skip
 async def test_a_credential_goes_along_in_its_header(
-    http: HttpClient, data: dict[str, str], header: str, value: str
+    http: HttpClient, data: dict[str, Any], header: str, value: str
 ) -> None:
     async with serving(
         lambda received: Reply(200, json.dumps(received.headers).encode(), JSON)
@@ -211,7 +211,7 @@ async def test_without_hosts_it_goes_where_the_document_says(http: HttpClient) -
     ],
 )  # fmt: skip
 async def test_a_redirect_to_another_origin_takes_no_credential_along(
-    http: HttpClient, data: dict[str, str]
+    http: HttpClient, data: dict[str, Any]
 ) -> None:
     async with serving(Reply(200, b"{}", JSON)) as other:
         moved = Reply(302, headers={"location": other.url("/x")})

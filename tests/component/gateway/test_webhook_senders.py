@@ -49,15 +49,20 @@ def signed(
     }
 
 
-async def listen(api: httpx.AsyncClient, credential: str = "shop", **parameters: Any) -> str:
-    """Publish a workflow whose webhook verifies its senders by a credential."""
+def hooked(credential: str, **parameters: Any) -> dict[str, Any]:
+    """Return a document whose webhook verifies its senders by a credential."""
     hook = {
         "id": "hook",
         "type": "TRIGGER.WEBHOOK",
         "parameters": {"path": "orders", **parameters},
         "credentials": {"webhook": credential},
     }
-    return await make_workflow(api, {"name": "Orders", "nodes": [hook]}, publish=True)
+    return {"name": "Orders", "nodes": [hook]}
+
+
+async def listen(api: httpx.AsyncClient, credential: str = "shop", **parameters: Any) -> str:
+    """Publish such a workflow."""
+    return await make_workflow(api, hooked(credential, **parameters), publish=True)
 
 
 @pytest.fixture
@@ -153,10 +158,36 @@ async def test_a_wrong_signature_is_refused_before_the_body_is_read(
 async def test_a_secret_that_cannot_sign_lets_nobody_in(
     api: httpx.AsyncClient, outside: httpx.AsyncClient
 ) -> None:
-    await make_credential(api, data={"secret": "no base64 at all"})
-    await listen(api, authentication="SIGNATURE")
+    location = await make_credential(api, data={"secret": SECRET})
+    workflow = await listen(api, authentication="SIGNATURE")
+    await api.put(location, json={"data": {"secret": "no base64 at all"}})
 
     refused(await deliver(outside, signed()), 401, "unauthenticated")
+    again = await api.post(f"{workflow}/publish", json={"from_version": 1})
+    refused(again, 422, "invalid_document", "/nodes/0/credentials/webhook")
+    assert "base64" in again.json()["errors"][0]["message"]
+
+
+async def test_a_workflow_is_not_published_with_a_secret_that_lets_nobody_in(
+    api: httpx.AsyncClient,
+) -> None:
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    await make_credential(api, "text", data={"secret": "no base64 at all"})
+    await make_credential(api, "old", data={"secret": SECRET}, expires_at=past)
+
+    for credential, authentication, message in (
+        ("text", "SIGNATURE", "base64"),
+        ("old", "SIGNATURE", "expired"),
+        ("old", "HEADER_TOKEN", "expired"),
+    ):
+        workflow = await make_workflow(api, hooked(credential, authentication=authentication))
+        answer = await api.post(f"{workflow}/publish")
+
+        refused(answer, 422, "invalid_document", "/nodes/0/credentials/webhook")
+        (error,) = answer.json()["errors"]
+        assert (error["code"], error["node_id"]) == ("credential_missing", "hook")
+        assert message in error["message"]
+    await listen(api, "text")
 
 
 async def test_a_change_of_the_secret_counts_from_the_next_delivery_on(
