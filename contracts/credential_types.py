@@ -16,12 +16,13 @@ MAP: Final = {"type": "object"}
 
 
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One field of a credential's data; `schema` is the JSON Schema of its value."""
+    """One field of a credential's data; `schema` is the JSON Schema of its value. Few texts may have several lines."""
 
     name: str
     is_secret: bool = False
     schema: dict[str, Any] = msgspec.field(default_factory=lambda: TEXT)
     may_be_empty: bool = False
+    has_lines: bool = False
 
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -237,7 +238,7 @@ _TYPES: Final = (
     ),
     CredentialType(
         name="fcm",
-        fields=_secret("service_account"),
+        fields=(Field("service_account", is_secret=True, has_lines=True),),
         needs=(("service_account",),),
         sources=(Source({"service_account": "FCM_SERVICE_ACCOUNT"}),),
     ),
@@ -302,13 +303,18 @@ def flaws_of(name: str, data: Mapping[str, Any]) -> Iterator[Flaw]:
 def _flaws_in(field: Field, value: Any) -> Iterator[Flaw]:
     if value == "" and not field.may_be_empty:
         yield Flaw(field.name, "invalid_value", "must not be empty")
-    elif isinstance(value, str) and "\0" in value:
-        yield Flaw(field.name, "invalid_value", "holds a NUL character")
+    elif isinstance(value, str) and _has_control(value, "\t\r\n" if field.has_lines else ""):
+        message = "holds a control character, such as the end of a line; leave it out"
+        yield Flaw(field.name, "invalid_value", message)
     elif any(True for _ in flaws(value, field.schema)):
         wanted = field.schema.get("enum") or field.schema.get("pattern") or field.schema["type"]
         yield Flaw(field.name, "invalid_value", f"must be {_said(wanted)}")
     elif field.name in ("base_url", "token_url") and not value.startswith(("http://", "https://")):
         yield Flaw(field.name, "invalid_value", "must be an http or https url")
+
+
+def _has_control(text: str, allowed: str) -> bool:
+    return any(each not in allowed and (each < " " or each == "\x7f") for each in text)
 
 
 def _said(wanted: Any) -> str:

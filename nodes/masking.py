@@ -16,6 +16,9 @@ SHORTEST: Final = 4
 SHORTEST_INSIDE: Final = 9
 """Of secrets within text that is base64 as a whole: what is left of shorter ones is found in everything."""
 
+SHORTEST_KEY: Final = 32
+"""Of texts inside a secret that is JSON: shorter ones are names."""
+
 _TOLD: Final = frozenset({"title", "message"})
 """Texts for people in what an attempt answers; all others are the engine's own words."""
 
@@ -92,8 +95,10 @@ class Masker:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    """Yield a secret, and of an address with a password that too."""
+    """Yield a secret; of an address with a password that too, and the keys in one that is an object of JSON."""
     yield secret
+    if secret.lstrip().startswith("{"):
+        yield from _keys_in(secret)
     if "://" in secret:
         try:
             password = urlsplit(secret).password
@@ -102,6 +107,16 @@ def _parts(secret: str) -> Iterator[str]:
         if password:
             yield password
             yield unquote(password)
+
+
+def _keys_in(secret: str) -> Iterator[str]:
+    try:
+        found = msgspec.json.decode(secret, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return
+    for each in found.values():
+        if isinstance(each, str) and len(each) >= SHORTEST_KEY:
+            yield each
 
 
 def _spellings(secret: str) -> Iterator[str]:

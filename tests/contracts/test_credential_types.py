@@ -45,7 +45,7 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("search", {"provider": "searxng", "base_url": "https://s"}),
     ("postgresql", {"dsn": "postgresql://u:p@h/d"}),
     ("twilio", {"account_sid": "s", "auth_token": "t", "from_number": "+49"}),
-    ("fcm", {"service_account": "{}"}),
+    ("fcm", {"service_account": '{\n "type": "service_account"\n}'}),
     ("mcp", {"url": "https://m", "headers": {"x": "y"}}),
 ]  # fmt: skip
 
@@ -66,6 +66,8 @@ def test_every_type_was_tried() -> None:
         pytest.param("webhook", {"secret": ""}, ("secret", "invalid_value"), id="an empty secret"),
         pytest.param("webhook", {"secret": 5}, ("secret", "invalid_value"), id="a number"),
         pytest.param("webhook", {"secret": "a\0"}, ("secret", "invalid_value"), id="a NUL"),
+        pytest.param("github", {"token": "t\n"}, ("token", "invalid_value"), id="an end of line that was copied too"),
+        pytest.param("fcm", {"service_account": "{\0}"}, ("service_account", "invalid_value"), id="a NUL between lines"),
         pytest.param("webhook", {"secret": "s", "x": "y"}, ("x", "unknown_field"), id="unknown"),
         pytest.param("google", {"client_id": "i", "client_secret": "s"}, ("", "missing_field"), id="half"),
         pytest.param("http", {"api_key": "k", "token": "t"}, ("type", "missing_field"), id="which scheme"),

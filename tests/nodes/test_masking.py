@@ -90,6 +90,17 @@ def test_the_password_in_an_address_is_a_secret_of_its_own() -> None:
     assert made.text("p@ssword p%40ssword for ada") == f"{MASKED} {MASKED} for ada"
 
 
+def test_the_keys_in_a_secret_of_json_are_secrets_of_their_own() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADAN\n"
+    account = msgspec.json.encode({"project_id": "shop", "private_key": key}).decode()
+    made = masker(account)
+
+    assert made.text(f"shop with {key}") == f"shop with {MASKED}"
+    assert made.json(msgspec.json.encode(key)) == b'"***"'
+    assert made.text(account) == MASKED
+    assert masker("{no json at all}").text("{no json at all}") == MASKED
+
+
 def test_a_failure_is_masked_in_what_it_tells_and_keeps_its_names() -> None:
     failure = Failure(
         FailureKind.ERROR, "canary", "of canary", {"body": "canary", "n": 5}, retryable=True
