@@ -36,10 +36,12 @@ from db.advances import AdvanceSession
 from db.clock import DatabaseClock
 from db.errors import StoreError
 from db.executions import NewExecution
+from db.sealing import Keyring
 from db.store import Store
 from scheduler.admission import Admission
 from scheduler.assembling import Assembling
 from scheduler.core.decision import AttemptLost, Reported
+from scheduler.credentials import CredentialDesk
 from scheduler.dead_letters import Advisories, Letters, letter_of
 from scheduler.entries import Entry
 from scheduler.executions import Executions, Plans
@@ -84,6 +86,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_id: str | None = None
     version: str = "0.1.0"
     payloads: PayloadLimits = PayloadLimits()
+    keyring: Keyring = msgspec.field(default_factory=Keyring)
     limits: CoreLimits = CORE_LIMITS
     in_segments: bool = True
 
@@ -152,6 +155,7 @@ class Scheduler:
         self._purges = Purges(bus)
         self._fleets = Fleets(store, announced=self._announced)
         self._payloads = PayloadDesk(store, tokens, settings.payloads)
+        self._credentials = CredentialDesk(store, self._plans, tokens, settings.keyring)
         self._triggers = Triggers(
             store,
             self._letters,
@@ -230,7 +234,7 @@ class Scheduler:
             name="flotilla-scheduler",
             version=self._settings.version,
             description="Advances executions",
-            endpoints=self._payloads.endpoints,
+            endpoints=(*self._payloads.endpoints, *self._credentials.endpoints),
         )
         async with AsyncExitStack() as stack, service, asyncio.TaskGroup() as group:
             triggers = await stack.enter_async_context(self._pull_of(subjects.TRIGGERS))
