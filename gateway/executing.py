@@ -113,7 +113,7 @@ async def _snapshot(gateway: Gateway, workflow: WorkflowRow) -> str:
     if known is not None:
         return known
     document = draft_of(workflow)
-    await gateway.documents.check_stored(document)
+    await gateway.documents.check_stored(document, workflow.user_id)
     version_id = await db.workflows.snapshot(
         gateway.store,
         user_id=workflow.user_id,

@@ -16,6 +16,7 @@ from gateway.endings import Endings
 from gateway.input_schemas import InputSchemas
 from gateway.lifecycle import Lifecycle
 from gateway.metrics import Metrics
+from gateway.rates import Rates
 from gateway.readers import Readers
 from gateway.settings import GatewaySettings
 from gateway.starts import Starter
@@ -37,13 +38,14 @@ class Gateway:
         self.catalogue = CatalogueCache(store, seconds=settings.catalogue_seconds)
         self.input_schemas = InputSchemas(regex)
         self.documents = Documents(
-            self.catalogue, regex, self.input_schemas, calendar, settings.limits
+            store, self.catalogue, regex, self.input_schemas, calendar, settings.limits
         )
         self.versions = Versions(store, self.catalogue)
         self.starter = Starter(store, bus, self.metrics, settings.limits.payloads)
         self.endings = Endings(bus, self.lifecycle)
         self.attempts = Attempts(bus)
         self.readers = Readers(self.metrics, limit=settings.limits.streams_per_user)
+        self.delivery_rates = Rates(settings.limits.requests_per_s)
         self.openapi = b""  # set by the application, which knows the operations
         self._stack = AsyncExitStack()
 

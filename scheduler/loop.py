@@ -396,27 +396,37 @@ class Loop:
         if self._heavy:
             outgoing += await self._lightened()
         outgoing += [message for pending in winners for message in kin(pending)]
-        sending = asyncio.ensure_future(self._publisher.publish_all(outgoing))
+        sent = await self._send(outgoing)  # first of all: workers wait for it
         told = [message for pending in winners for message in self._told(pending)]
         await self._say(told + await self._returned(winners))
         for pending in winners:
             self._leave(pending)
-        finishing = self._finish(sending, winners, unknown)
-        self._following = asyncio.create_task(finishing, name="acknowledge")
+        if sent is not None:
+            finishing = self._finish(sent, winners, unknown)
+            self._following = asyncio.create_task(finishing, name="acknowledge")
+
+    async def _send(
+        self, outgoing: Iterable[Outgoing]
+    ) -> Sequence[Awaitable[Sequence[Ack]]] | None:
+        """Write tasks and commands; None if that failed, when what they follow from is not acknowledged."""
+        try:
+            return await self._publisher.send_all(outgoing)
+        except BusError as error:
+            _not_acknowledged(error)
+            return None
 
     async def _finish(
         self,
-        sending: Awaitable[Sequence[Ack]],
+        sent: Iterable[Awaitable[Sequence[Ack]]],
         winners: Sequence[Pending],
         unknown: Sequence[Entry],
     ) -> None:
         """Acknowledge the inputs of a batch, once the tasks that follow from them are stored."""
         try:
-            self._count(await sending)
+            self._count([ack for each in sent for ack in await each])
             await self._acknowledge(winners, unknown)
         except BusError as error:
-            # What was not acknowledged comes again; if the connection is closed for good, the next word says so.
-            log.warning("batch_not_acknowledged", error=str(error))
+            _not_acknowledged(error)
 
     def _free(self, winners: Iterable[Pending]) -> None:
         """Free the places of attempts that are over, and let those in whose turn it is."""
@@ -654,3 +664,8 @@ def too_large(state: ExecutionState, key: RunKey, size: int, limit: int) -> Entr
     )
     lost = AttemptLost(key[0], key[1], state.runs[key].attempt, failure)
     return Entry(execution_id=state.id, given=lost)
+
+
+def _not_acknowledged(error: BusError) -> None:
+    """Say that a batch comes again; if the connection is closed for good, the next word that is sent says so."""
+    log.warning("batch_not_acknowledged", error=str(error))

@@ -30,15 +30,18 @@ from contracts.limits import CORE_LIMITS, CoreLimits
 from contracts.messages import Result, start_of
 from contracts.payloads import PayloadLimits
 from contracts.schedules import Calendar
+from contracts.specs import fleets
 from db import history_partitions, node_types, secrets
 from db.advances import AdvanceSession
 from db.clock import DatabaseClock
 from db.errors import StoreError
 from db.executions import NewExecution
+from db.sealing import Keyring
 from db.store import Store
 from scheduler.admission import Admission
 from scheduler.assembling import Assembling
 from scheduler.core.decision import AttemptLost, Reported
+from scheduler.credentials import CredentialDesk
 from scheduler.dead_letters import Advisories, Letters, letter_of
 from scheduler.entries import Entry
 from scheduler.executions import Executions, Plans
@@ -83,6 +86,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_id: str | None = None
     version: str = "0.1.0"
     payloads: PayloadLimits = PayloadLimits()
+    keyring: Keyring = msgspec.field(default_factory=Keyring)
     limits: CoreLimits = CORE_LIMITS
     in_segments: bool = True
 
@@ -151,6 +155,7 @@ class Scheduler:
         self._purges = Purges(bus)
         self._fleets = Fleets(store, announced=self._announced)
         self._payloads = PayloadDesk(store, tokens, settings.payloads)
+        self._credentials = CredentialDesk(store, self._plans, tokens, settings.keyring)
         self._triggers = Triggers(
             store,
             self._letters,
@@ -205,7 +210,7 @@ class Scheduler:
         secret = await secrets.get_or_create(store, SECRET_NAME, os.urandom(SECRET_BYTES))
         session = await AdvanceSession.open(store)
         stack.push_async_callback(session.close)
-        await provision.ensure(bus, [spec.type for spec in await node_types.load(store)])
+        await provision.ensure(bus, fleets(await node_types.load(store)))
         return cls(
             settings,
             scheduler_id,
@@ -221,6 +226,7 @@ class Scheduler:
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """Run until `stop` is set, then let the loop finish what it has."""
+        self._bus.attach(self)
         await self._bus.subscribe(f"{subjects.HEARTBEAT_PREFIX}.*", self._on_heartbeat)
         await self._bus.subscribe(subjects.ANNOUNCE, self._on_announcement, queue="schedulers")
         service = services.Service(
@@ -228,7 +234,7 @@ class Scheduler:
             name="flotilla-scheduler",
             version=self._settings.version,
             description="Advances executions",
-            endpoints=self._payloads.endpoints,
+            endpoints=(*self._payloads.endpoints, *self._credentials.endpoints),
         )
         async with AsyncExitStack() as stack, service, asyncio.TaskGroup() as group:
             triggers = await stack.enter_async_context(self._pull_of(subjects.TRIGGERS))
@@ -318,6 +324,13 @@ class Scheduler:
         self._plans.forget_catalogue()
         await provision.ensure_task_consumers(self._bus, types)
 
+    def disconnected(self) -> None:
+        """Told by the bus: what was on its way is in doubt."""
+
+    def reconnected(self) -> None:
+        """Told by the bus: a restarted server has forgotten consumers, and what was sent may not have arrived."""
+        self._stream_missing.set()
+
     # --- what is owned -------------------------------------------------------------------------
 
     async def _own(self, partitions: frozenset[int]) -> None:
@@ -357,7 +370,7 @@ class Scheduler:
         except StoreError as error:
             log.warning("provisioning_waits", error=str(error))
             return  # the streams are still missing, so that we are asked again
-        await provision.ensure(self._bus, [spec.type for spec in specs])
+        await provision.ensure(self._bus, fleets(specs))
         self._sweeper.sweep_all()
 
     async def _restore_streams(self) -> None:

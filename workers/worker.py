@@ -26,6 +26,7 @@ import structlog
 from msgspec import UNSET
 
 from bus.client import Bus, CoreMessage
+from bus.credentials import CredentialClient
 from bus.ending import end
 from bus.errors import BusUnavailable
 from bus.message import Message
@@ -48,8 +49,10 @@ from contracts.messages import (
 )
 from contracts.model import Delivery
 from contracts.payloads import PayloadError, PayloadLimits
+from contracts.specs import fleets
 from nodes.attempt_log import LOG_BYTES
 from nodes.context import Clock, Services
+from nodes.credentials import OperatorEnvironment
 from nodes.http_client import HttpClient
 from nodes.regex import Re2
 from nodes.registry import Handler
@@ -63,7 +66,9 @@ from workers.attempt import (
     not_called,
     timed_out,
 )
+from workers.credentials import StoredCredentials
 from workers.held import Held, Stop
+from workers.horizon import Horizon
 from workers.payloads import Payloads
 from workers.reports import ENVELOPE_BYTES, LEASE_SECONDS, Reporter, read_address
 from workers.slots import Slots
@@ -103,6 +108,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     payloads: PayloadLimits = PayloadLimits()
     log_bytes: int = LOG_BYTES
     node_limits: NodeLimits = NodeLimits()
+    environment: OperatorEnvironment = OperatorEnvironment()
 
 
 async def run_worker(
@@ -130,7 +136,14 @@ async def run_worker(
         threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="handler")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         services = Services(
-            http, settings.limits, Re2(), Clock(), settings.log_bytes, settings.node_limits
+            http,
+            settings.limits,
+            Re2(),
+            Clock(),
+            settings.log_bytes,
+            settings.node_limits,
+            StoredCredentials(CredentialClient(bus)),
+            settings.environment,
         )
         attempts = Attempts(
             served,
@@ -191,6 +204,7 @@ class Worker:
         self._payloads = payloads
         self._reporter = Reporter(bus, publisher, worker_id)
         self._asker = Asker(bus, self._reporter, payloads, worker_id)
+        self._horizon = Horizon(bus)
         self._slots: Slots[Held] = Slots(settings.concurrency, self._node_types)
         self._arrivals = Arrivals()
         self._pulls: dict[str, Pull] = {}
@@ -218,6 +232,7 @@ class Worker:
             background = [
                 tasks.create_task(self._watch(), name="watch"),
                 tasks.create_task(self._beat(), name="heartbeat"),
+                tasks.create_task(self._horizon.run(), name="horizon"),
                 tasks.create_task(self._announce(), name="announce"),
                 tasks.create_task(self._bus.lost(), name="bus"),
                 tasks.create_task(self._faulted(), name="attempts"),
@@ -233,7 +248,7 @@ class Worker:
     async def _work(self, stop: asyncio.Event) -> None:
         """Pull and start attempts until `stop` is set; untaken messages are handed back."""
         async with AsyncExitStack() as stack:
-            for node_type in self._node_types:
+            for node_type in fleets(each.spec for each in self._handlers):
                 self._pulls[node_type] = await stack.enter_async_context(self._pull(node_type))
             intake = self._tasks.create_task(self._take_in(), name="intake")
             _log.info("worker_started", worker_id=self._worker_id, node_types=self._node_types)
@@ -308,14 +323,16 @@ class Worker:
     async def _attempt(self, held: Held) -> None:
         """Read, run and report, go on as long as the segment does, acknowledge."""
         try:
-            prepared: Prepared | None = self._attempts.read(held.message.data)
+            prepared = self._attempts.read(held.message.data)
         except UnreadableTask as error:
             await self._reporter.report_unreadable(held.message, str(error))
             return
-        if prepared is not None and is_returned(held, prepared):
-            prepared = await self._found(held, prepared)
-        while prepared is not None:
-            prepared = await self._step(held, prepared)
+        if self._may_be_elsewhere(held, prepared):
+            following = await self._found(held, prepared)
+        else:
+            following = await self._step(held, prepared)
+        while following is not None:
+            following = await self._step(held, following)
 
     async def _step(self, held: Held, prepared: Prepared) -> Prepared | None:
         """Carry one attempt out and report it; return the one to go on with, or acknowledge the task."""
@@ -337,6 +354,12 @@ class Worker:
         self._go_on(held, following)
         return following
 
+    def _may_be_elsewhere(self, held: Held, prepared: Prepared) -> bool:
+        """Whether a segment may have come further than its task tells, or to where this worker cannot go."""
+        if prepared.task.head is not None and prepared.setup.handler is None:
+            return True
+        return prepared.segment is not None and self._horizon.is_behind(held.message)
+
     def _following(self, held: Held, prepared: Prepared, result: Result) -> Prepared | None:
         """Return the attempt to go on with, unless somebody else is to have it, or nobody now."""
         is_stopping = self._is_draining or held.stop is not None or held.is_settled
@@ -354,7 +377,7 @@ class Worker:
 
     async def _found(self, held: Held, prepared: Prepared) -> Prepared | None:
         """Return the attempt that a segment whose worker was lost had come to; one that is over is acknowledged."""
-        answer = await self._asker.found(held, prepared)
+        answer = await self._asker.found(held, prepared, self._node_types)
         if answer is None:
             return None
         if answer.task is UNSET:
@@ -576,8 +599,3 @@ class Worker:
         """Wait for the attempts to end, so long at most."""
         if self._attempts_running:
             await asyncio.wait(self._attempts_running, timeout=seconds)
-
-
-def is_returned(held: Held, prepared: Prepared) -> bool:
-    """Whether a task was held before by a worker that may have gone on from it."""
-    return prepared.segment is not None and held.message.num_delivered > 1
