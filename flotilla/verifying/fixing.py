@@ -15,6 +15,7 @@ from bus.publisher import Outgoing, Publisher
 from bus.tasks import purge_execution
 from contracts import subjects
 from contracts.messages import HealExecution, encode
+from contracts.specs import fleets
 from db import node_types, verification
 from db.store import Store
 from flotilla.verifying.findings import Finding
@@ -32,8 +33,7 @@ async def fix(store: Store, bus: Bus, findings: Sequence[Finding]) -> tuple[Find
     """
     streams = [each for each in findings if each.check == "stream"]
     if streams:  # first of all: the other repairs need them
-        types = [spec.type for spec in await node_types.load(store)]
-        await provision.ensure(bus, types)
+        await provision.ensure(bus, fleets(await node_types.load(store)))
     done: dict[tuple[str, str | None], str] = {}
     if streams:
         done["stream", None] = "made as declared"

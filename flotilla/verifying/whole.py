@@ -9,6 +9,7 @@ from bus import provision
 from bus.client import Bus
 from bus.tasks import task_subjects
 from contracts.history import ExecutionCreated
+from contracts.specs import fleets
 from contracts.subjects import read_task
 from db import leases, node_types, verification
 from db.store import Session, Store
@@ -37,8 +38,8 @@ class Whole:
 
     async def look(self) -> AsyncIterator[Stray]:
         """Yield what looks wrong."""
-        types = [spec.type for spec in await node_types.load(self._store)]
-        for difference in await provision.verify(self._bus, types):
+        served = fleets(await node_types.load(self._store))
+        for difference in await provision.verify(self._bus, served):
             yield Stray(Suspicion("stream", difference))
         if not await leases.holders(self._store):
             yield Stray(Suspicion("scheduler", "no scheduler holds a lease; start one"))
