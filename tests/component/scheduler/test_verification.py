@@ -353,8 +353,9 @@ async def test_more_slots_than_there_are_is_found(
 ) -> None:
     ids = await installation.add(ONE)
     async with processes.scheduler():
-        first, second = await installation.start(ids, 2, slot=(1, "QUEUE"))
+        (first,) = await installation.start(ids, slot=(1, "QUEUE"))
         await installation.until([first], lambda row: row.status == "RUNNING")
+        (second,) = await installation.start(ids, slot=(1, "QUEUE"))
         sound = await verified(installation.store, installation.bus)
     await change(
         processes.database_url,
