@@ -168,17 +168,24 @@ def _crash(owner: type, name: str, passes: int, *, is_before: bool) -> None:
 
 
 def _without_cas() -> None:
+    """Let a commit win whatever version it was decided on."""
+    _rewrite("and execution.version = advance.was", "")
+
+
+def _without_history_key() -> None:
+    """Let events whose number is taken be dropped without a word, where the primary key would refuse them."""
+    joined = "join winner on winner.id = event.execution_id\n)"
+    _rewrite(joined, joined[:-1] + " on conflict do nothing\n)")
+
+
+def _rewrite(old: str, new: str) -> None:
+    """Change the statements that commit."""
     from db import advances
 
-    text = advances._SQL["commit_batch"]
-    changed = text.replace("and execution.version = advance.was", "")
-    assert changed != text
-    # The primary key of history is a second guard: without the first, an event that is there already stays as it is.
-    joined = "join winner on winner.id = event.execution_id\n)"
-    assert joined in changed
-    advances._SQL["commit_batch"] = changed.replace(
-        joined, "join winner on winner.id = event.execution_id\n on conflict do nothing\n)"
-    )
+    found = [name for name, text in advances._SQL.items() if old in text]
+    assert found, old
+    for name in found:
+        advances._SQL[name] = advances._SQL[name].replace(old, new)
 
 
 def _without_leases() -> None:
@@ -259,6 +266,7 @@ def _without_subject_deduplication() -> None:
 
 SAFEGUARDS: Final[dict[str, Callable[[], None]]] = {
     "cas": _without_cas,
+    "history_key": _without_history_key,
     "leases": _without_leases,
     "tokens": _without_tokens,
     "sweeper": _without_sweeper,
