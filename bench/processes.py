@@ -21,7 +21,7 @@ Pids = Mapping[str, Sequence[int]]
 @contextlib.asynccontextmanager
 async def engine(surroundings: Surroundings, options: Options) -> AsyncIterator[Pids]:
     """Run schedulers, workers and a gateway, and yield the processes once work can begin. Raises BenchError."""
-    wanted = {
+    wanted: Mapping[str, Sequence[Sequence[str]]] = {
         "scheduler": [("scheduler",)] * options.schedulers,
         "worker": [("worker", "--concurrency", str(options.concurrency))] * options.workers,
         "gateway": [("gateway",)],

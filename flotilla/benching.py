@@ -67,7 +67,7 @@ async def _surroundings(folder: Path, more: Mapping[str, str]) -> AsyncIterator[
             nats_monitoring_url=nats.monitoring_url,
             servers={"nats": nats.pid, "postgres": postgres.pid},
             command=(sys.executable, "-P", "-m", "flotilla"),
-            environment=_environment(database_url, nats_url, port, token) | more,
+            environment={**_environment(database_url, nats_url, port, token), **more},
             at_birth=orphans.die_with_parent(signal.SIGTERM),
             gateway_port=port,
             token=token,
