@@ -170,6 +170,16 @@ async def history(
     return tuple(map(history_row, rows))
 
 
+async def beginnings(
+    store: Store, execution_ids: Sequence[str], *, limit: int
+) -> Mapping[str, Sequence[HistoryRow]]:
+    """Return the first events of executions, at most `limit` of each, in order. Whose they are was checked before."""
+    found: dict[str, list[HistoryRow]] = {}
+    for row in map(history_row, await store.fetch(_SQL["read_beginnings"], execution_ids, limit)):
+        found.setdefault(row.execution_id, []).append(row)
+    return found
+
+
 def history_row(row: Row) -> HistoryRow:
     """Read a row of the table `history`."""
     execution_id, seq, at, kind, node_id, iteration, attempt, data = row
