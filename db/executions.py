@@ -41,7 +41,9 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     large: Mapping[str, bytes] = {}
 
     def lightened(self, limits: PayloadLimits) -> "NewExecution":
-        """Return the same execution with a large input apart."""
+        """Return the same execution with a large input apart; the input is the only value in `created`."""
+        if len(self.created.input) <= min(limits.inline, limits.message):
+            return self
         created, large = moved(self.created, limits)
         if not large:
             return self
