@@ -58,7 +58,7 @@ golden: setup-dev ## Rewrite golden files; review the diff
 simulate: setup-dev ## Run ten thousand simulated worlds in which everything goes wrong (minutes)
 	$(BIN)/python -m tests.simulator --seeds 10000 --report
 
-bench: setup ## Measure this machine and the engine on it
+bench: setup ## Measure the engine on this machine, beside what the machine could do
 	$(BIN)/flotilla bench
 
 lock: ## Resolve the lock files anew (needs uv)

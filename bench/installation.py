@@ -10,14 +10,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from bench.documents import Document
 from bench.http_client import HttpClient
 from bench.surroundings import BenchError, Surroundings
-from bus.client import Bus
+from bus.client import Bus, CoreMessage
 from bus.publisher import Outgoing, Publisher
 from contracts import subjects
 from contracts.history import TERMINAL_KINDS, ExecutionCreated
@@ -64,9 +64,9 @@ class Ends:
         """Measure these from now on."""
         self._started.update(dict.fromkeys(execution_ids, time.perf_counter()))
 
-    def receive(self, subject: str, _reply: str, _data: bytes, _headers: Any) -> None:
+    async def receive(self, message: CoreMessage) -> None:
         """Take an end as it is published."""
-        tokens = subject.split(".")
+        tokens = message.subject.split(".")
         workflow_id = tokens[_WORKFLOW]
         self.by_workflow[workflow_id] = self.by_workflow.get(workflow_id, 0) + 1
         self.failed += tokens[_KIND] != _SUCCEEDED
@@ -174,7 +174,7 @@ async def opened(surroundings: Surroundings) -> AsyncIterator[Installation]:
         ):
             installation = Installation(surroundings, store, bus, publisher)
             for kind in sorted(TERMINAL_KINDS):
-                await bus.listen(subjects.events_of_kind(kind), installation.ends.receive)
+                await bus.subscribe(subjects.events_of_kind(kind), installation.ends.receive)
             yield installation
     finally:
         await store.close()

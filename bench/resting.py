@@ -11,6 +11,7 @@ from bench.figures import Figures, rounded
 from bench.loads import CREATE_AT_ONCE, Scene
 from bench.surroundings import BenchError
 from bench.usage import Meter
+from bus.client import CoreMessage
 from bus.publisher import Outgoing
 from contracts import subjects
 from contracts.history import By
@@ -31,7 +32,7 @@ async def waiting(scene: Scene, count: int) -> Figures:
     """Hold executions that wait for a signal, look at the processes, and see that some of them still go on."""
     begun = _Waits()
     subject = subjects.events_of_kind("node_waiting")
-    subscription = await scene.installation.bus.listen(subject, begun.receive)
+    subscription = await scene.installation.bus.subscribe(subject, begun.receive)
     begin = time.perf_counter()
     ids = await _begin(scene, begun, count)
     seconds = time.perf_counter() - begin
@@ -67,7 +68,8 @@ class _Waits:
         self.count = 0
         self._heard = asyncio.Event()
 
-    def receive(self, _subject: str, _reply: str, _data: bytes, _headers: Any) -> None:
+    async def receive(self, _message: CoreMessage) -> None:
+        """Take word of one."""
         self.count += 1
         self._heard.set()
 
