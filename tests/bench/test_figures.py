@@ -23,7 +23,7 @@ def test_the_round_in_the_middle_stands_for_all() -> None:
     rounds = summed_up("many", [run(300), run(100), run(200)], Goal(250))
 
     assert rounds.middle.value == 200
-    assert rounds.values == (300, 100, 200)
+    assert list(rounds.values) == [300, 100, 200]
     assert rounds.goal == 250
     assert rounds.is_more_better
 
