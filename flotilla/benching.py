@@ -33,11 +33,11 @@ def run(
 ) -> Report:
     """Measure, and return what was found. Raises BenchError, and what servers raise that do not start.
 
-    Without `segments`, nodes in a row each make their way through the queue, as SEGMENTS=false has it.
+    Without `segments`, nodes in a row each make their way through the queue, as with SEGMENTS=false.
     """
 
     async def measured(folder: Path) -> Report:
-        more = {} if segments else {"SEGMENTS": "false"}
+        more = {"SEGMENTS": "true" if segments and settings.segments else "false"}
         with _stopping_on_signals():
             async with _surroundings(folder, more) as found:
                 return await bench_run.run(found, options, say)
