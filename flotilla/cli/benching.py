@@ -1,5 +1,6 @@
 """The command `flotilla bench`."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,8 @@ def bench(
     )
     try:
         report = benching.run(settings, options, segments=segments, say=note)
+    except asyncio.CancelledError:  # by a signal, and everything has been stopped in order
+        raise CommandFailed("broken off; nothing was measured", Exit.INTERRUPTED) from None
     except (BenchError, ServerError) as error:
         raise CommandFailed(str(error), Exit.UNREACHABLE) from error
     except MissingBinaryError as error:

@@ -1,5 +1,7 @@
 """`flotilla bench`, short: everything runs, and what is written has the shape that readers rely on. No times."""
 
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from bench.options import LOADS
 from bench.report import Report
 from flotilla.cli.exits import Exit
 from tests.support import servers
-from tests.system.test_up import flotilla
+from tests.system.test_up import command, environment, flotilla
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -60,6 +62,29 @@ def test_executions_that_wait_are_looked_at_and_then_go_on() -> None:
     assert report.waiting.memory_mib["scheduler"] > 0
     assert report.settings.environment["SEGMENTS"] == "false"
     assert "waiting 30" in printed
+
+
+def test_a_benchmark_that_is_broken_off_leaves_nothing_behind() -> None:
+    with servers.server_folder() as folder:
+        data = folder / "data"
+        process = subprocess.Popen(
+            command("bench", "--only", "W2"),
+            env=environment(data),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("round 1"):
+            assert process.poll() is None
+
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+
+        assert process.wait(60) == Exit.INTERRUPTED
+        assert said.splitlines()[-1] == "flotilla: broken off; nothing was measured"
+        assert "Traceback" not in said
+        assert list(data.iterdir()) == []
+        process.stderr.close()
 
 
 @pytest.mark.parametrize(
