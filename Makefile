@@ -63,8 +63,8 @@ FAULTS ?= --row all --seed 1
 faults: setup-dev ## Break a whole engine under load in every way there is (half an hour); FAULTS="--row NAME --seed N" for one
 	$(BIN)/python -m tests.faults $(FAULTS)
 
-bench: setup ## Measure this machine and the engine on it
-	$(BIN)/python -m bench
+bench: setup ## Measure the engine on this machine, beside what the machine could do
+	$(BIN)/flotilla bench
 
 lock: ## Resolve the lock files anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o requirements.lock

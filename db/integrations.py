@@ -33,7 +33,7 @@ class IntegrationRow(msgspec.Struct, frozen=True, kw_only=True):
 async def create(store: Store, row: IntegrationRow) -> IntegrationRow:
     """Store an integration; as the default one, it takes the place of another. Raises NameTaken."""
     async with store.transaction() as session:
-        return await _written(session, "insert_integration", row, row.id, row.user_id)
+        return await _written(session, _SQL["insert_integration"], row, row.id, row.user_id)
 
 
 async def get(store: Store, user_id: str, integration_id: str) -> IntegrationRow | None:
@@ -60,7 +60,7 @@ async def update(
         if row is None:
             raise errors.NotFound("integration", integration_id)
         changed = change(_integration(row))
-        return await _written(session, "update_integration", changed, user_id, integration_id)
+        return await _written(session, _SQL["update_integration"], changed, user_id, integration_id)
 
 
 async def delete(store: Store, user_id: str, integration_id: str) -> None:
@@ -76,7 +76,7 @@ async def _written(session: Session, query: str, row: IntegrationRow, *keys: str
         await session.execute(_SQL["yield_default"], row.user_id, row.provider, row.id)
     try:
         stored = await session.fetch_row(
-            _SQL[query],
+            query,
             *keys,
             row.provider,
             row.name,

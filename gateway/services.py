@@ -13,6 +13,7 @@ from gateway.attempts import Attempts
 from gateway.catalogue import CatalogueCache
 from gateway.documents import Documents
 from gateway.endings import Endings
+from gateway.histories import Histories
 from gateway.input_schemas import InputSchemas
 from gateway.lifecycle import Lifecycle
 from gateway.metrics import Metrics
@@ -21,6 +22,7 @@ from gateway.readers import Readers
 from gateway.settings import GatewaySettings
 from gateway.starts import Starter
 from gateway.versions import Versions
+from gateway.workflow_heads import WorkflowHeads
 
 
 class Gateway:
@@ -42,6 +44,8 @@ class Gateway:
         )
         self.versions = Versions(store, self.catalogue)
         self.starter = Starter(store, bus, self.metrics, settings.limits.payloads)
+        self.workflow_heads = WorkflowHeads(store)
+        self.histories = Histories(store)
         self.endings = Endings(bus, self.lifecycle)
         self.attempts = Attempts(bus)
         self.readers = Readers(self.metrics, limit=settings.limits.streams_per_user)
@@ -51,6 +55,8 @@ class Gateway:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.workflow_heads.stop)
+            stack.push_async_callback(self.histories.stop)
             await self.starter.start()
             stack.push_async_callback(self.starter.stop)
             await self.endings.start()

@@ -5,7 +5,7 @@ from typing import Final
 
 import typer
 
-from flotilla.cli import executions, processes, redriving, verifying, workflows
+from flotilla.cli import benching, executions, processes, redriving, verifying, workflows
 from flotilla.cli.exits import CommandFailed
 
 app: Final = typer.Typer(
@@ -26,6 +26,7 @@ app.command("run")(workflows.run)
 app.command("validate")(workflows.validate)
 app.command("redrive")(redriving.redrive)
 app.command("verify")(verifying.verify)
+app.command("bench")(benching.bench)
 app.add_typer(executions.app, name="executions")
 
 
