@@ -18,7 +18,6 @@ from contracts.messages import encode
 from contracts.statuses import (
     TERMINAL_EXECUTION,
     TERMINAL_NODE_RUN,
-    ExecutionStatus,
     NodeRunStatus,
     TimerKind,
     WaitKind,
@@ -296,8 +295,3 @@ def _child_problems(state: ExecutionState, stored: Stored) -> Iterator[Suspicion
 def named(key: RunKey) -> str:
     """Return a node run in words."""
     return f"{key[0]}[{iteration_text(key[1])}]" if key[1] else key[0]
-
-
-def begins(status: str) -> bool:
-    """Whether an execution has yet to begin."""
-    return status == ExecutionStatus.NEW
