@@ -12,7 +12,10 @@ import msgspec
 from msgspec import UNSET
 
 from contracts.failures import Failure
+from contracts.interactions import Answer, Rules
 from contracts.model import OnError
+from contracts.raw import NULL as NULL
+from contracts.raw import MaybeRaw as MaybeRaw
 from contracts.statuses import (
     ExecutionStatus,
     ItemError,
@@ -21,11 +24,6 @@ from contracts.statuses import (
     TimerKind,
     WaitKind,
 )
-
-NULL: Final = msgspec.Raw(b"null")
-
-MaybeRaw = msgspec.Raw | msgspec.UnsetType
-"""A value that may be absent: msgspec reads no `Raw` out of a union with None."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -171,14 +169,17 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a node run is suspended on.
 
     At `due_at` the wait ends, for TIMER as wanted, else because it took too long; at `check_at` the
-    handler looks at it in between. `state` comes back to the handler at the end.
+    handler looks at it in between, to remind people if it `is_reminder`. `state` comes back to the handler
+    at the end. `question` is by what an interaction is answered, where that is new.
     """
 
     kind: WaitKind
     due_at: datetime | None = None
     check_at: datetime | None = None
+    is_reminder: bool = False
     signal: str | None = None
     interaction_id: str | None = None
+    question: Rules | None = None
     child_execution_id: str | None = None
     state: MaybeRaw = UNSET
 
@@ -242,7 +243,8 @@ class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     """A signal, a resume, or an answer to an interaction.
 
     The event names the node run whose wait it ends; without one, it is kept for the first wait of its
-    `name`.
+    `name`. An `answer` after which the question `stays_open` ends nothing: more people have to say something.
+    With the one that decides, `data` is the outcome.
     """
 
     signal_id: str
@@ -250,6 +252,8 @@ class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     interaction_id: str | None = None
     data: msgspec.Raw = NULL
     port: str | None = None
+    answer: Answer | None = None
+    stays_open: bool = False
     by: By
 
 

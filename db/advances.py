@@ -90,14 +90,20 @@ class InteractionRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     at: datetime
 
 
-class ClosingRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A question that the commit of `by` closes, with the answer if nobody has noted one."""
+class ChangeRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the commit of `by` changes in a question that is PENDING: closes it, with a `status`, or leaves it so.
+
+    `answers` (JSON) are all; `answer` is that of whoever counts them himself, and is taken if there is none.
+    """
 
     by: str
     id: str
-    status: str
+    status: str | None = None
     at: datetime
     answer: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    answers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    approvers: tuple[str, ...] | None = None
+    reminders: int | None = None
 
 
 class Advance(msgspec.Struct, frozen=True):
@@ -108,7 +114,7 @@ class Advance(msgspec.Struct, frozen=True):
     set: one too many is noticed when it fires, a lost one never. A terminal execution keeps none, whatever is said here.
     `children` are created with it, `released` are children whose end it has taken,
     `given_up` those whose end it will not wait for.
-    `opened` and `closed` are questions to people.
+    `opened` are new questions to people, `changed` those that are answered, closed or put to others too.
     """
 
     execution_id: str
@@ -126,7 +132,7 @@ class Advance(msgspec.Struct, frozen=True):
     released: Sequence[str] = ()
     given_up: Sequence[str] = ()
     opened: Sequence[InteractionRow] = ()
-    closed: Sequence[ClosingRow] = ()
+    changed: Sequence[ChangeRow] = ()
 
     @property
     def is_terminal(self) -> bool:
@@ -352,7 +358,7 @@ def columns(batch: Iterable[Advance]) -> list[Sequence[object] | str]:
             width=3,
         ),
         _json([question for advance in ordered for question in advance.opened]),
-        _json([closing for advance in ordered for closing in advance.closed]),
+        _json([change for advance in ordered for change in advance.changed]),
     ]
 
 

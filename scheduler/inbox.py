@@ -21,6 +21,7 @@ from contracts.messages import (
     EndWait,
     PauseExecution,
     Report,
+    Respond,
     Result,
     SendSignal,
     StartExecution,
@@ -31,6 +32,7 @@ from contracts.messages import (
 )
 from scheduler.core.decision import (
     Admitted,
+    AnswerGiven,
     AttemptLost,
     CallFinished,
     CancelAsked,
@@ -183,7 +185,7 @@ def child_ended(command: EndChild) -> ChildEnded:
 
 
 def _asked(
-    command: CancelExecution | PauseExecution | UnpauseExecution | SendSignal | EndWait,
+    command: CancelExecution | PauseExecution | UnpauseExecution | SendSignal | EndWait | Respond,
 ) -> Input:
     """Return what somebody wants of an execution."""
     match command:
@@ -206,6 +208,14 @@ def _asked(
                 signal=command.signal,
                 data=command.data,
                 port=command.port,
+                by=command.by,
+            )
+        case Respond():
+            return AnswerGiven(
+                signal_id=command.signal_id,
+                interaction_id=command.interaction_id,
+                answer=command.answer,
+                rules=command.rules,
                 by=command.by,
             )
         case _:

@@ -19,8 +19,9 @@ from contracts.history import (
 )
 from contracts.ids import RunKey
 from contracts.messages import encode
-from db.advances import Advance, ChildRow, ClosingRow, EventRow, InteractionRow, TimerRow
+from db.advances import Advance, ChangeRow, ChildRow, EventRow, InteractionRow, TimerRow
 from scheduler.core.decision import (
+    ChangedInteraction,
     ClosedInteraction,
     Decision,
     NewChild,
@@ -46,6 +47,7 @@ class Pending:
     """What one batch decided for one execution: events to commit and what follows from them."""
 
     __slots__ = (
+        "changed",
         "children",
         "cleared",
         "closed",
@@ -74,6 +76,7 @@ class Pending:
         self.children: list[NewChild] = []
         self.opened: dict[str, NewInteraction] = {}
         self.closed: dict[str, ClosedInteraction] = {}
+        self.changed: dict[str, ChangedInteraction] = {}
         self.released: list[str] = []
         self.given_up: list[str] = []
         self.stop = False
@@ -98,7 +101,7 @@ class Pending:
         if decision.children or decision.orphans:
             self.children.extend(decision.children)
             self.given_up.extend(decision.orphans)
-        if decision.opened or decision.closed:
+        if decision.opened or decision.closed or decision.changed:
             self._add_questions(decision)
         self.stop = self.stop or decision.stop_workers
 
@@ -112,6 +115,9 @@ class Pending:
         self.opened.update((each.id, each) for each in decision.opened)
         for each in decision.closed:
             self.closed.setdefault(each.id, each)
+        for change in decision.changed:
+            before = self.changed.get(change.id)
+            self.changed[change.id] = change if before is None else merged(before, change)
 
     @property
     def must_commit(self) -> bool:
@@ -170,11 +176,21 @@ def advance_of(pending: Pending) -> Advance:
         released=pending.released,
         given_up=pending.given_up,
         opened=[interaction_row(pending, each) for each in pending.opened.values()],
-        closed=[
-            closing_row(state, each)
-            for each in pending.closed.values()
-            if each.id not in pending.opened
+        changed=[
+            change_row(pending, each)
+            for each in {**pending.changed, **pending.closed}
+            if each not in pending.opened
         ],
+    )
+
+
+def merged(before: ChangedInteraction, after: ChangedInteraction) -> ChangedInteraction:
+    """Return what two changes of one question come to: a statement changes a row once."""
+    return ChangedInteraction(
+        id=after.id,
+        answers=before.answers if after.answers is None else after.answers,
+        approvers=before.approvers if after.approvers is None else after.approvers,
+        reminders=before.reminders if after.reminders is None else after.reminders,
     )
 
 
@@ -269,12 +285,27 @@ def interaction_row(pending: Pending, opened: NewInteraction) -> InteractionRow:
     )
 
 
-def closing_row(state: ExecutionState, closed: ClosedInteraction) -> ClosingRow:
-    """Return what closes a question."""
-    answer: MaybeRaw = msgspec.UNSET
-    if closed.status == "ANSWERED":
-        said = {"data": closed.data, "port": closed.port, "by": closed.by, "at": state.updated_at}
-        answer = msgspec.Raw(encode(said))
-    return ClosingRow(
-        by=state.id, id=closed.id, status=closed.status, at=state.updated_at, answer=answer
+def change_row(pending: Pending, question_id: str) -> ChangeRow:
+    """Return what an advance changes in a question."""
+    state = pending.live.state
+    closed = pending.closed.get(question_id)
+    change = pending.changed.get(question_id) or ChangedInteraction(id=question_id)
+    answers = closed.answers if closed is not None and closed.answers is not None else change.answers
+    return ChangeRow(
+        by=state.id,
+        id=question_id,
+        status=None if closed is None else closed.status,
+        at=state.updated_at,
+        answer=msgspec.UNSET if closed is None else _own_count(state, closed),
+        answers=msgspec.UNSET if answers is None else msgspec.Raw(encode(answers)),
+        approvers=change.approvers,
+        reminders=change.reminders,
     )
+
+
+def _own_count(state: ExecutionState, closed: ClosedInteraction) -> MaybeRaw:
+    """Return the answer of whoever counted the answers himself, as gateways of earlier releases do."""
+    if closed.status != "ANSWERED" or closed.answers is not None:
+        return msgspec.UNSET
+    said = {"data": closed.data, "port": closed.port, "by": closed.by, "at": state.updated_at}
+    return msgspec.Raw(encode(said))

@@ -18,6 +18,7 @@ from contracts.execution.state import (
     IterationFailure,
     LoopRun,
     NodeRun,
+    OpenQuestion,
 )
 from contracts.failures import Failure
 from contracts.history import NULL, LoopStarted, MaybeRaw, SignalReceived, Wait
@@ -176,7 +177,7 @@ class Transition:
         run.resumed = None
         self.state.waits[key] = None
         if wait.interaction_id is not None:
-            self.state.questions[wait.interaction_id] = key
+            self._ask(wait.interaction_id, key, wait)
         for place, (signal, at) in enumerate(self.state.signals):
             is_named = signal.name is not None and signal.name == wait.signal
             is_answer = signal.interaction_id is not None
@@ -196,6 +197,12 @@ class Transition:
                 )
                 self.end_wait(key, run, came)
                 return
+
+    def _ask(self, question_id: str, key: RunKey, wait: Wait) -> None:
+        """Take a question as open; one that is open already stays as it is, with what is new of its rules."""
+        question = self.state.questions.setdefault(question_id, OpenQuestion(key))
+        if wait.question is not None:
+            question.rules = wait.question.after(question.rules)
 
     def end_wait(self, key: RunKey, run: NodeRun, resumed: Resumed) -> None:
         """Let a node run that waited go on, now or when the execution is resumed."""

@@ -100,18 +100,27 @@ opened as (
       join winner on winner.id = question.execution_id
         on conflict (id) do nothing
 ),
-answered as (
+changed as (
        update interactions as question
-          set status    = closing.status,
-              closed_at = closing.at,
-              answers   = case when json_array_length(question.answers) = 0 and closing.answer is not null
-                               then json_build_array(closing.answer)
-                               else question.answers
-                           end
-         from json_to_recordset($31::json) as closing (by uuid, id uuid, status text, at timestamptz, answer json)
-         join winner on winner.id = closing.by
-        where question.id     = closing.id
-          and question.status = 'PENDING'
+          set status       = coalesce(change.status, 'PENDING'),
+              closed_at    = case when change.status is not null then change.at end,
+              answers      = case when change.answers is not null
+                                  then change.answers
+                                  when json_array_length(question.answers) = 0 and change.answer is not null
+                                  then json_build_array(change.answer)
+                                  else question.answers
+                              end,
+              approvers    = coalesce(change.approvers, question.approvers),
+              escalated_at = case when change.approvers is not null then change.at else question.escalated_at end,
+              reminders    = coalesce(change.reminders, question.reminders),
+              reminded_at  = case when change.reminders is not null then change.at else question.reminded_at end
+         from json_to_recordset($31::json)
+           as change (by uuid, id uuid, status text, at timestamptz, answer json, answers json, approvers text[],
+                      reminders integer)
+         join winner on winner.id = change.by
+        where question.id           = change.id
+          and question.execution_id = change.by
+          and question.status       = 'PENDING'
 )
 select id from winner;
 

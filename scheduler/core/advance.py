@@ -35,9 +35,10 @@ from contracts.limits import CORE_LIMITS, CoreLimits
 from contracts.messages import LoopOrder, Result
 from contracts.statuses import NodeRunStatus, SkipReason, TimerKind
 from contracts.times import rfc3339
-from scheduler.core import results, waiting
+from scheduler.core import answering, results, waiting
 from scheduler.core.decision import (
     Admitted,
+    AnswerGiven,
     Assemble,
     AttemptLost,
     CallFinished,
@@ -112,6 +113,8 @@ def advance(
             return waiting.signal_sent(step, given)
         case EndWaitAsked():
             return waiting.end_wait_asked(step, given)
+        case AnswerGiven():
+            return answering.answer_given(step, given)
         case ChildEnded():
             return waiting.child_ended(step, given)
         case _:

@@ -12,6 +12,7 @@ from contracts.execution.state import ExecutionState
 from contracts.failures import Failure
 from contracts.history import NULL, By, Event, ExecutionCreated, MaybeRaw, Slot, Usage
 from contracts.ids import Iteration, RunKey
+from contracts.interactions import Answer, Rules
 from contracts.messages import InteractionOrder, Result
 from contracts.statuses import ExecutionStatus, TimerKind
 
@@ -126,6 +127,16 @@ class EndWaitAsked(msgspec.Struct, frozen=True, kw_only=True):
     by: By
 
 
+class AnswerGiven(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody answers an interaction; `rules` hold where history has none."""
+
+    signal_id: str
+    interaction_id: str
+    answer: Answer
+    rules: Rules | None = None
+    by: By
+
+
 class ChildEnded(msgspec.Struct, frozen=True, kw_only=True):
     """A child that a node run waits for is over."""
 
@@ -157,6 +168,7 @@ Input = (
     | UnpauseAsked
     | SignalSent
     | EndWaitAsked
+    | AnswerGiven
     | ChildEnded
     | TimerDue
 )
@@ -191,13 +203,23 @@ class NewInteraction(msgspec.Struct, frozen=True):
 
 
 class ClosedInteraction(msgspec.Struct, frozen=True, kw_only=True):
-    """A question that the commit closes: ANSWERED, TIMED_OUT or CANCELED."""
+    """A question that the commit closes: ANSWERED, TIMED_OUT or CANCELED; `answers` are all, where they changed."""
 
     id: str
     status: str
+    answers: tuple[Answer, ...] | None = None
     data: MaybeRaw = UNSET
     port: str | None = None
     by: By | None = None
+
+
+class ChangedInteraction(msgspec.Struct, frozen=True, kw_only=True):
+    """What the commit changes in a question that stays open; None: it stays as it is."""
+
+    id: str
+    answers: tuple[Answer, ...] | None = None
+    approvers: tuple[str, ...] | None = None
+    reminders: int | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -217,6 +239,7 @@ class Decision(msgspec.Struct, frozen=True):
     orphans: tuple[str, ...] = ()
     opened: tuple[NewInteraction, ...] = ()
     closed: tuple[ClosedInteraction, ...] = ()
+    changed: tuple[ChangedInteraction, ...] = ()
     stop_workers: bool = False
     refused: str | None = None
     detail: str | None = None

@@ -41,6 +41,7 @@ from scheduler.core import results, retries
 from scheduler.core.decision import (
     Assemble,
     AssemblyFailed,
+    ChangedInteraction,
     ClosedInteraction,
     Decision,
     NewChild,
@@ -89,6 +90,7 @@ class Step:
         self.orphans: list[str] = []
         self.opened: list[NewInteraction] = []
         self.closed: list[ClosedInteraction] = []
+        self.changed: list[ChangedInteraction] = []
         self.stop_workers = False
         self._touched: deque[fold.Touched] = deque()
 
@@ -123,6 +125,7 @@ class Step:
             orphans=tuple(self.orphans),
             opened=() if is_over else tuple(self.opened),
             closed=tuple(self.closed),
+            changed=tuple(self.changed),
             stop_workers=self.stop_workers,
         )
 

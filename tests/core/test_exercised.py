@@ -35,6 +35,7 @@ ABOUT_EXECUTIONS: Final = (
     "PauseAsked",
     "UnpauseAsked",
     "SignalSent",
+    "AnswerGiven",
     f"TimerDue {TimerKind.EXECUTION_TIMEOUT}",
 )
 
@@ -48,6 +49,7 @@ NODE_EVENTS: Final = (
     "loop_continued",
     "checkpoint_saved",
     "signal_received",
+    "signal_received open",
     "child_finished",
     *(f"nodes_skipped {reason}" for reason in SkipReason),
     *(f"timer_fired {kind}" for kind in TimerKind if kind is not TimerKind.EXECUTION_TIMEOUT),
@@ -81,6 +83,7 @@ CANNOT_FOLLOW: Final[tuple[tuple[str, str, str], ...]] = (
     ("execution NEW", "checkpoint_saved", "nothing runs before the start"),
     ("execution NEW", "child_finished", "nothing waits before the start"),
     ("execution NEW", "signal_received", "nothing waits before the start"),
+    ("execution NEW", "signal_received open", "nobody is asked before the start"),
     ("execution NEW", "timer_fired *", "timers are set from the start on"),
     ("execution NEW", "execution_succeeded", "it starts before it succeeds"),
     ("execution NEW", "execution_failed", "it starts before it fails"),
@@ -107,6 +110,7 @@ CANNOT_FOLLOW: Final[tuple[tuple[str, str, str], ...]] = (
     ("node run PENDING", "child_finished", "it does not wait"),
     ("node run PENDING", "timer_fired WAIT", "it does not wait"),
     ("node run PENDING", "timer_fired CHECK", "it does not wait"),
+    ("node run PENDING", "timer_fired REMINDER", "it does not wait"),
     ("node run RUNNING", "signal_received", "it does not wait"),
     ("node run RUNNING", "child_finished", "it does not wait"),
     ("node run RUNNING", "timer_fired *", "its waits are over"),

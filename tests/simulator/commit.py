@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from db import queries
-from db.advances import ChildRow, ClosingRow, InteractionRow
+from db.advances import ChangeRow, ChildRow, InteractionRow
 from tests.simulator.database import (
     OVER,
     Database,
@@ -87,7 +87,7 @@ class Commit:
         self._release_children()
         self._bear_children()
         self._open_questions()
-        self._close_questions()
+        self._change_questions()
         if self._database.watching is not None:
             for execution_id in self._winners:
                 self._database.watching.committed(self._database, execution_id)
@@ -160,14 +160,17 @@ class Commit:
                 )
                 self._database.interactions.setdefault(question.id, opened)
 
-    def _close_questions(self) -> None:
-        for closing in _read_closings(PARTS["answered"].json(self._arguments)):
-            question = self._database.interactions.get(closing.id)
-            if closing.by not in self._winners or question is None or question.status != "PENDING":
+    def _change_questions(self) -> None:
+        for change in _read_changes(PARTS["changed"].json(self._arguments)):
+            question = self._database.interactions.get(change.id)
+            if change.by not in self._winners or question is None or question.status != "PENDING":
                 continue
-            question.status = closing.status
-            if not question.answers and closing.answer is not msgspec.UNSET:
-                question.answers = [bytes(closing.answer)]
+            assert question.execution_id == change.by
+            question.status = change.status or question.status
+            if change.answers is not msgspec.UNSET:
+                question.answers = [bytes(each) for each in _read_answers(change.answers)]
+            elif not question.answers and change.answer is not msgspec.UNSET:
+                question.answers = [bytes(change.answer)]
 
 
 @statement("advances", "commit_batch")
@@ -202,13 +205,14 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
         *("message", "fields", "choices", "value", "editable", "approvers", "approvals_required"),
         *("rejections_required", "channel", "priority", "status", "due_at", "closed_at", "at"),
     ),
-    "answered": ("by", "id", "status", "at", "answer"),
+    "changed": ("by", "id", "status", "at", "answer", "answers", "approvers", "reminders"),
 }
 """The parts and columns that `Commit` knows of."""
 
 _read_children: Final = msgspec.json.Decoder(list[ChildRow]).decode
 _read_questions: Final = msgspec.json.Decoder(list[InteractionRow]).decode
-_read_closings: Final = msgspec.json.Decoder(list[ClosingRow]).decode
+_read_changes: Final = msgspec.json.Decoder(list[ChangeRow]).decode
+_read_answers: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def unknown() -> Iterator[str]:

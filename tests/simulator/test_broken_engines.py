@@ -232,7 +232,7 @@ def _keeps_places_of_the_dead(patch: pytest.MonkeyPatch) -> None:
         pytest.param(_without("released"), id="does not note that a parent was told"),
         pytest.param(_without("given_up"), id="does not note that a parent gave up"),
         pytest.param(_without("opened"), id="opens no questions"),
-        pytest.param(_without("closed"), id="closes no questions"),
+        pytest.param(_without("changed"), id="closes no questions"),
         pytest.param(_ignores_ends_of_children, id="is told of a child's end and does nothing"),
         pytest.param(_starts_no_failure_workflow, id="starts no failure workflow"),
         pytest.param(_starts_children_twice, id="starts two children for one try"),

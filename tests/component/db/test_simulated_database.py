@@ -14,7 +14,7 @@ from contracts.history import ExecutionCreated, Slot, encode_data
 from contracts.ids import PARTITIONS
 from contracts.statuses import TERMINAL_EXECUTION, Mode
 from db import advances, executions, families, slots
-from db.advances import Advance, AdvanceSession, ChildRow, ClosingRow, InteractionRow
+from db.advances import Advance, AdvanceSession, ChangeRow, ChildRow, InteractionRow
 from db.executions import NewExecution
 from db.store import Store
 from tests.component.db import builders
@@ -33,6 +33,7 @@ STEPS = 120
 KEY = "key"
 SLOT = Slot(limit=3, key=KEY)
 KEYS = ("a", "b", "c")
+ANSWER = msgspec.Raw(b'{"data":1}')
 
 
 class PromptStore(SimulatedStore):
@@ -189,7 +190,7 @@ class Drawing:
             children=[self._child(execution_id)] if chance.random() < 0.3 else [],
             released=released,
             given_up=given_up,
-            closed=self._closings(execution_id),
+            changed=self._changes(execution_id),
             opened=[self._question(execution_id)] if chance.random() < 0.2 else [],
         )
 
@@ -246,14 +247,23 @@ class Drawing:
             at=START,
         )
 
-    def _closings(self, execution_id: str) -> list[ClosingRow]:
+    def _changes(self, execution_id: str) -> list[ChangeRow]:
         asked = self._questions.get(execution_id)
         if not asked or self._chance.random() < 0.5:
             return []
-        status = self._chance.choice(("ANSWERED", "TIMED_OUT", "CANCELED"))
-        answer = msgspec.Raw(b'{"data":1}') if status == "ANSWERED" else msgspec.UNSET
-        question_id = self._chance.choice(asked)
-        return [ClosingRow(by=execution_id, id=question_id, status=status, at=START, answer=answer)]
+        status = self._chance.choice(("ANSWERED", "TIMED_OUT", "CANCELED", None))
+        counts = self._chance.random() < 0.5
+        change = ChangeRow(
+            by=execution_id,
+            id=self._chance.choice(asked),
+            status=status,
+            at=START,
+            answer=ANSWER if status == "ANSWERED" and not counts else msgspec.UNSET,
+            answers=msgspec.Raw(b'[{"data":2}]') if counts else msgspec.UNSET,
+            reminders=None if status else 3,
+            approvers=None if status else ("ada@example.org",),
+        )
+        return [change]
 
 
 @pytest.mark.parametrize("seed", range(3))
