@@ -290,7 +290,9 @@ def change_row(pending: Pending, question_id: str) -> ChangeRow:
     state = pending.live.state
     closed = pending.closed.get(question_id)
     change = pending.changed.get(question_id) or ChangedInteraction(id=question_id)
-    answers = closed.answers if closed is not None and closed.answers is not None else change.answers
+    answers = (
+        closed.answers if closed is not None and closed.answers is not None else change.answers
+    )
     return ChangeRow(
         by=state.id,
         id=question_id,

@@ -57,9 +57,7 @@ def _close(step: Step, question: OpenQuestion, signal: SignalReceived, outcome: 
     data = msgspec.Raw(encode(outcome))
     ends = msgspec.structs.replace(signal, data=data, port=outcome.port)
     waiting.receive(step, _waiting(step, question.key), ends)
-    closed = ClosedInteraction(
-        id=signal.interaction_id, status="ANSWERED", answers=outcome.answers
-    )
+    closed = ClosedInteraction(id=signal.interaction_id, status="ANSWERED", answers=outcome.answers)
     step.closed.append(closed)
 
 
