@@ -53,6 +53,21 @@ async def places(bus: Bus, addresses: Iterable[TaskAddress]) -> dict[TaskAddress
     return found
 
 
+async def tasks_after(bus: Bus, node_type: str, seq: int) -> int | None:
+    """Return how many tasks of a node type come after the one at a place of the stream, or None if it has gone.
+
+    Raises like `queue_of`.
+    """
+    request: dict[str, Any] = {
+        "batch": 1, "seq": seq, "next_by_subj": subjects.tasks_of_type(node_type)
+    }  # fmt: skip
+    answer = await api.ask_raw(bus, f"DIRECT.GET.{subjects.TASKS}", request)
+    if answer.headers.get("Nats-Sequence") != str(seq):
+        return None
+    pending = answer.headers.get("Nats-Num-Pending")
+    return None if pending is None else int(pending)
+
+
 async def _seq(bus: Bus, subject: str) -> int | None:
     request: dict[str, Any] = {"last_by_subj": subject}
     answer = await api.ask_raw(bus, f"DIRECT.GET.{subjects.TASKS}", request)

@@ -424,6 +424,37 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: str = "ALIVE"
 
 
+class LinesAsked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Asks the scheduler that leads an execution which of its tasks wait for their turn, at most so many."""
+
+    execution_id: str
+    namespace: str
+    most: int = 20
+
+
+class TaskInLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A ready task that is not queued yet: `queued` of its node type are, which is all of the `window`.
+
+    So many tasks are `ahead` of it, as things are.
+    """
+
+    node_id: str
+    iteration: Iteration = ()
+    attempt: int
+    node_type: str
+    ahead: int
+    queued: int
+    window: int
+
+
+class LinesTold(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What waits of an execution, and how many inputs wait for its scheduler to handle them."""
+
+    scheduler_id: str
+    waiting: tuple[TaskInLine, ...] = ()
+    backlog: int = 0
+
+
 class Announcement(msgspec.Struct, frozen=True):
     """The specs of the handlers that a worker holds."""
 
@@ -446,5 +477,6 @@ decode_command: Final = msgspec.json.Decoder(Command).decode
 decode_answer: Final = msgspec.json.Decoder(CommandAnswer).decode
 decode_live: Final = msgspec.json.Decoder(LiveEvent).decode
 decode_heartbeat: Final = msgspec.json.Decoder(Heartbeat).decode
+decode_lines: Final = msgspec.json.Decoder(LinesTold).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
 decode_announced: Final = msgspec.json.Decoder(Announced).decode

@@ -3,6 +3,7 @@
 Streams never show in subjects, so a stream can be split by configuration alone.
 """
 
+import hashlib
 from typing import Final, NamedTuple
 
 from contracts.ids import Iteration, iteration_text, partition_of, read_iteration
@@ -152,6 +153,11 @@ def cancel(execution_id: str) -> str:
 def heartbeat(worker_id: str) -> str:
     """Return the core subject of a worker's sign of life."""
     return f"{HEARTBEAT_PREFIX}.{worker_id}"
+
+
+def lines(scheduler_id: str) -> str:
+    """Return the subject on which one scheduler, whose id may be any text, tells which tasks wait for their turn."""
+    return f"flotilla.lines.{hashlib.sha256(scheduler_id.encode()).hexdigest()[:16]}"
 
 
 def payload_parts(taker: str, upload: str) -> str:

@@ -32,6 +32,12 @@ async def release(store: Store, owner: str) -> None:
     await store.execute(_SQL["release_leases"], owner)
 
 
+async def holder(store: Store, partition: int) -> str | None:
+    """Return the owner of a partition whose lease has not run out, or None."""
+    row = await store.fetch_row(_SQL["lease_holder"], partition)
+    return None if row is None else str(row["owner"])
+
+
 async def holders(store: Store) -> frozenset[str]:
     """Return the owners whose lease has not run out: the schedulers at work."""
     rows = await store.fetch(_SQL["lease_holders"])

@@ -46,6 +46,7 @@ from scheduler.families import Families
 from scheduler.fleets import Fleets
 from scheduler.inbox import Inbox
 from scheduler.intake import Intake
+from scheduler.lines import LineDesk
 from scheduler.loop import Loop
 from scheduler.partitions import Partitions
 from scheduler.payloads import PayloadDesk
@@ -147,6 +148,7 @@ class Scheduler:
         self._purges = Purges(bus)
         self._fleets = Fleets(store, announced=self._announced)
         self._payloads = PayloadDesk(store, tokens, settings.payloads)
+        self._lines = LineDesk(scheduler_id, self._admission, self._intake)
         self._triggers = Triggers(
             store,
             self._letters,
@@ -223,7 +225,7 @@ class Scheduler:
             name="flotilla-scheduler",
             version=self._settings.version,
             description="Advances executions",
-            endpoints=self._payloads.endpoints,
+            endpoints=(*self._payloads.endpoints, *self._lines.endpoints),
         )
         async with AsyncExitStack() as stack, service, asyncio.TaskGroup() as group:
             triggers = await stack.enter_async_context(self._pull_of(subjects.TRIGGERS))

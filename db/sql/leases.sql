@@ -39,3 +39,11 @@ select distinct owner
   from partition_leases
  where owner is not null
    and expires_at > statement_timestamp();
+
+-- name: lease_holder
+-- Who holds the lease of a partition, if it has not run out.
+select owner
+  from partition_leases
+ where partition = $1
+   and owner is not null
+   and expires_at > statement_timestamp();

@@ -34,10 +34,12 @@ from contracts.messages import (
     CommandAnswer,
     EndChild,
     EndWait,
+    LinesTold,
     PauseExecution,
     Respond,
     SendSignal,
     StartExecution,
+    TaskInLine,
     UnpauseExecution,
 )
 from contracts.schedules import Calendar
@@ -51,6 +53,7 @@ from gateway.settings import GatewaySettings
 
 TOKEN = "dev-token-of-these-tests"
 USER = "019a0000-0000-7000-8000-0000000000aa"
+SCHEDULER = "scheduler-1"
 STRANGER = "019a0000-0000-7000-8000-0000000000bb"
 
 CALENDAR = Calendar(read_cron)
@@ -155,6 +158,7 @@ class SchedulerStandIn:
         self.cancels: asyncio.Queue[CancelExecution] = asyncio.Queue()
         self.on_start: Callable[[StartExecution], Awaitable[None]] | None = None
         self.on_cancel: Callable[[CancelExecution], Awaitable[None]] = self.cancel
+        self.in_line: tuple[TaskInLine, ...] = ()
         self.wishes: asyncio.Queue[Wish] = asyncio.Queue()
         self.on_wish: Callable[[Wish], Awaitable[None]] = self.obey
 
@@ -162,13 +166,18 @@ class SchedulerStandIn:
         self._session = await AdvanceSession.open(self._store)
         subject = f"{subjects.INBOX_PREFIX}.*.command.>"
         self._subscription = await self._bus.subscribe(subject, self._receive)
+        self._asked = await self._bus.subscribe(subjects.lines(SCHEDULER), self._tell_lines)
         await self._bus.flush()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._subscription.unsubscribe()
+        await self._asked.unsubscribe()
         assert self._session is not None
         await self._session.close()
+
+    async def _tell_lines(self, message: CoreMessage) -> None:
+        await message.respond(messages.encode(LinesTold(SCHEDULER, self.in_line)))
 
     async def _receive(self, message: CoreMessage) -> None:
         command = messages.decode_command(message.data)

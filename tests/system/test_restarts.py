@@ -51,6 +51,9 @@ nodes:
     retry_policy: {max_tries: 2, wait_between_tries: 6, jitter: false}
   - {id: child, type: FLOW.SUB_WORKFLOW, parameters: {workflow_id: Late child, input: {number: 21}}}
   - {id: review, type: HUMAN_IN_THE_LOOP.APP, parameters: {message: Shall we go on?}}
+  - id: remind
+    type: HUMAN_IN_THE_LOOP.APP
+    parameters: {message: Still there?, reminders: [16], escalation: {after: 17, approvers: [zoe@example.org]}}
 connections:
   - {from: start, to: short}
   - {from: start, to: long}
@@ -64,8 +67,9 @@ connections:
   - {from: start, to: closed}
   - {from: start, to: child}
   - {from: start, to: review}
+  - {from: start, to: remind}
 """
-WAITS = 10  # short, long, pause four times, before, go, child, review
+WAITS = 11  # short, long, pause four times, before, go, child, review, remind
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -74,6 +78,7 @@ class Scene(msgspec.Struct, frozen=True):
     execution: Any
     history: list[dict[str, Any]]
     children: list[dict[str, Any]]
+    interactions: dict[str, Any]
     world: HttpStub
 
     def runs(self, kind: str, *facts: str) -> Counter[tuple[Any, ...]]:
@@ -123,7 +128,9 @@ async def play(folder: Path, world: HttpStub) -> Scene:
             history = await clients.history(client, execution_id)
             query = {"parent_execution_id": execution_id}
             children = (await client.get("/v1/executions", query))["items"]
-            return Scene(execution, history, children, world)
+            asked = (await client.get("/v1/interactions", {"execution_id": execution_id}))["items"]
+            interactions = {each["node_id"]: each for each in asked}
+            return Scene(execution, history, children, interactions, world)
 
 
 def connected(stack: Stack) -> Client:
@@ -145,8 +152,18 @@ async def answer(client: Client, execution_id: str) -> None:
     """Give the execution what it cannot have by waiting."""
     await client.post(f"/v1/executions/{execution_id}/signal", {"name": "go", "data": 7})
     query = {"execution_id": execution_id}
-    (asked,) = (await client.get("/v1/interactions", query))["items"]
-    await client.post(f"/v1/interactions/{asked['id']}/respond", {"approved": True})
+    asked = (await client.get("/v1/interactions", query))["items"]
+    for each in sorted(asked, key=lambda each: each["node_id"] == "remind"):
+        if each["node_id"] == "remind":
+            await escalated(client, each["id"])
+        await client.post(f"/v1/interactions/{each['id']}/respond", {"approved": True})
+
+
+async def escalated(client: Client, interaction_id: str) -> None:
+    """Wait until further people are asked."""
+    async with asyncio.timeout(60):
+        while "escalated_at" not in await client.get(f"/v1/interactions/{interaction_id}"):
+            pass
 
 
 def read(text: str) -> Any:
@@ -170,6 +187,7 @@ def test_it_ends_well_with_what_it_waited_for(scene: Scene) -> None:
     assert output["each"]["results"] == [0, 1, 2, 3]
     assert output["child"] == 42
     assert output["review"]["approved"] is True
+    assert output["remind"]["approved"] is True
     signals = {name: output[name]["signal"]["data"] for name in ("kept", "go")}
     assert signals == {"kept": "kept", "go": 7}
 
@@ -177,8 +195,20 @@ def test_it_ends_well_with_what_it_waited_for(scene: Scene) -> None:
 def test_each_timer_fired_once(scene: Scene) -> None:
     waits = {("short", "WAIT"), ("long", "WAIT"), ("before", "WAIT"), ("closed", "RETRY")}
     pauses = {("pause", index, "WAIT") for index in range(4)}
+    fired = scene.runs("timer_fired", "timer")
+    looks = {key for key in fired if key[0] == "remind"}
 
-    assert scene.runs("timer_fired", "timer") == dict.fromkeys(waits | pauses, 1)
+    assert ("remind", "REMINDER") in looks, "the second look may be slept through, and done with it"
+    assert fired == dict.fromkeys(waits | pauses | looks, 1)
+
+
+def test_people_were_reminded_and_others_were_asked_once(scene: Scene) -> None:
+    asked = scene.interactions["remind"]
+
+    assert (asked["status"], asked["reminders"]) == ("ANSWERED", 1)
+    assert asked["approvers"][1:] == ["zoe@example.org"]
+    assert scene.interactions["review"]["approvers"] == []
+    assert scene.runs("signal_received")["remind",] == 1
 
 
 def test_no_timer_fired_before_its_time(scene: Scene) -> None:

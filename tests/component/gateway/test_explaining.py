@@ -14,13 +14,14 @@ from bus.publisher import Publisher
 from bus.pull import Pull
 from contracts import subjects
 from contracts.history import By, ExecutionPaused, ExecutionStarted, NodeWaiting, Wait
-from contracts.messages import Heartbeat, LiveEvent, encode
+from contracts.messages import Heartbeat, LiveEvent, TaskInLine, encode
 from contracts.statuses import WaitKind
 from contracts.subjects import TaskAddress
 from db.store import Store
 from gateway.app import GatewayApp
 from gateway.attempts import Attempt
 from tests.support.gateways import (
+    SCHEDULER,
     USER,
     SchedulerStandIn,
     make_execution,
@@ -36,7 +37,7 @@ ONE: dict[str, Any] = {"name": "One", "nodes": [{"id": "one", "type": NOOP}]}
 
 async def started(api: httpx.AsyncClient, scheduler: SchedulerStandIn, store: Store) -> str:
     """Return the id of an execution whose node is dispatched, by a scheduler that holds a lease."""
-    await db.leases.acquire(store, "scheduler-1", 16, 60)
+    await db.leases.acquire(store, SCHEDULER, 16, 60)
     execution_id = await make_execution(api, await make_workflow(api, ONE))
     await scheduler.record(execution_id, ExecutionStarted())
     return execution_id
@@ -75,11 +76,13 @@ async def queue(bus: Bus, execution_id: str, node_id: str = "one") -> None:
         await publisher.store(subjects.task(address), b"{}")
 
 
-async def test_a_new_execution_waits_for_a_scheduler(api: httpx.AsyncClient, store: Store) -> None:
+async def test_a_new_execution_waits_for_a_scheduler(
+    api: httpx.AsyncClient, store: Store, scheduler: SchedulerStandIn
+) -> None:
     execution_id = await make_execution(api, await make_workflow(api))
 
     alone = await causes(api, execution_id)
-    await db.leases.acquire(store, "scheduler-1", 16, 60)
+    await db.leases.acquire(store, SCHEDULER, 16, 60)
     served = await causes(api, execution_id)
 
     assert [each["code"] for each in alone] == ["not_admitted", "scheduler_behind"]
@@ -94,23 +97,57 @@ async def test_a_task_is_looked_for(
     execution_id = await started(api, scheduler, store)
 
     nowhere = await causes(api, execution_id)
+    await queue(bus, execution_id, "another")
     await queue(bus, execution_id)
     unserved = await causes(api, execution_id)
     await beat(store)
     queued = await causes(api, execution_id)
     async with Pull(bus, subjects.TASKS, subjects.task_consumer(NOOP)) as pull:
-        (message,) = await pull.take(1)
+        taken = list(await pull.take(2))
+        while len(taken) < 2:
+            taken += await pull.take(2 - len(taken))
         running = await causes(api, execution_id)
-        await message.ack()
+        for message in taken:
+            await message.ack()
 
     assert [each["code"] for each in nowhere] == ["scheduler_behind"]
     assert [each["code"] for each in unserved] == ["no_live_worker"]
     assert [each["code"] for each in queued] == ["queued"]
-    assert queued[0]["details"]["queued"] == 1
+    assert (queued[0]["details"]["queued"], queued[0]["details"]["ahead"]) == (2, 1)
     assert (queued[0]["node_id"], queued[0]["iteration"]) == ("one", [])
     assert [each["code"] for each in running] == ["attempt_running"]
     assert running[0]["details"]["worker_id"] == "w1"
     assert running[0]["details"]["last_heartbeat_at"].endswith("Z")
+
+
+async def test_a_task_that_waits_for_its_turn_is_asked_for(
+    api: httpx.AsyncClient, scheduler: SchedulerStandIn, store: Store
+) -> None:
+    execution_id = await started(api, scheduler, store)
+    await beat(store)
+    place = {"node_type": NOOP, "ahead": 5, "queued": 64, "window": 64}
+    scheduler.in_line = (
+        TaskInLine(node_id="one", attempt=1, **place),
+        TaskInLine(node_id="one", attempt=2, **place),
+        TaskInLine(node_id="other", attempt=1, **place),
+    )
+
+    (cause,) = await causes(api, execution_id)
+
+    assert (cause["code"], cause["node_id"]) == ("not_admitted", "one")
+    assert cause["details"] == {"attempt": 1, **place}
+
+
+async def test_a_scheduler_that_holds_the_lease_and_is_silent_is_behind(
+    api: httpx.AsyncClient, store: Store
+) -> None:
+    await db.leases.acquire(store, "dead", 16, 60)
+    execution_id = await make_execution(api, await make_workflow(api, ONE))
+
+    found = await causes(api, execution_id)
+
+    assert [each["code"] for each in found] == ["not_admitted", "scheduler_behind"]
+    assert "does not answer" in found[1]["message"]
 
 
 async def test_what_workers_say_of_their_attempts_is_remembered(

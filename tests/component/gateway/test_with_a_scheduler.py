@@ -1,120 +1,23 @@
 """Operations on executions with a real scheduler behind the gateway, and workers that do as a test says."""
 
 import asyncio
-import itertools
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
 
-from contracts.messages import Task
-from contracts.specs import NodeSpec, Port
 from contracts.statuses import WaitKind
-from db import node_types
-from db.store import Store
-from nodes.regex import Re2
-from scheduler.service import SchedulerSettings, run_scheduler
-from tests.support.engine import ANY, LOOP, MANUAL
-from tests.support.gateways import CALENDAR, USER, make_execution, make_workflow, refused
-from tests.support.plain_worker import Outcome, PlainWorker
+from tests.support.fleets import FAILS, Fleet, end_of, line, until, waiting_at, waits
+from tests.support.gateways import USER, make_execution, make_workflow, refused
+from tests.support.plain_worker import Outcome
 
 pytestmark = pytest.mark.component
-
-HUMAN = NodeSpec(
-    type="CUSTOM.HUMAN",
-    title="Asks, and yields what was answered",
-    outputs=(Port("main"), Port("approved"), Port("rejected"), Port("timeout")),
-)
-DONE = {"SUCCESS", "ERROR", "CANCELED"}
-
-
-def line(*nodes: str, **fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a document of nodes one after the other; each fails for good at once."""
-    made = [
-        {"id": each, "type": "CUSTOM.ANY", "retry_policy": None, **fields.get(each, {})}
-        for each in nodes
-    ]
-    wires = [{"from": one, "to": other} for one, other in itertools.pairwise(nodes)]
-    return {"name": "Line", "nodes": made, "connections": wires}
-
-
-class Fleet:
-    """Workers whose attempts a test decides: by node, one outcome after the other, then success."""
-
-    def __init__(self) -> None:
-        self.outcomes: dict[str, list[Outcome | Callable[[], Awaitable[Outcome]]]] = {}
-        self.ran: Counter[str] = Counter()
-
-    async def behave(self, node_id: str, task: Task) -> Outcome:
-        """Return the next outcome of a node."""
-        self.ran[node_id] += 1
-        planned = self.outcomes.get(node_id)
-        if not planned:
-            return {"ports": {"main": {"from": node_id, "attempt": task.attempt}}}
-        outcome = planned.pop(0)
-        return await outcome() if callable(outcome) else outcome
-
-
-@pytest.fixture
-async def fleet(store: Store, database_url: str, engine_nats: str) -> AsyncIterator[Fleet]:
-    """A scheduler, and workers for all node types of these tests."""
-    await node_types.store(store, (ANY, LOOP, MANUAL, HUMAN))
-    stop, ready, fleet = asyncio.Event(), asyncio.Event(), Fleet()
-    settings = SchedulerSettings(
-        database_url=database_url, nats_url=engine_nats, default_namespace=USER
-    )
-    run = run_scheduler(settings, regex=Re2(), calendar=CALENDAR, stop=stop, ready=ready)
-    running = asyncio.create_task(run)
-    async with asyncio.timeout(30):
-        await ready.wait()
-    async with AsyncExitStack() as stack:
-        for spec in (ANY, LOOP, HUMAN):
-            worker = PlainWorker(engine_nats, spec.type, fleet.behave)
-            await stack.enter_async_context(worker)
-        yield fleet
-    stop.set()
-    async with asyncio.timeout(30):
-        await running
-
-
-async def until(api: httpx.AsyncClient, path: str, found: Callable[[Any], bool]) -> Any:
-    """Return what is at a path once it is as wanted."""
-    async with asyncio.timeout(20):
-        while True:
-            answer = await api.get(path)
-            assert answer.status_code == 200, answer.text
-            if found(answer.json()):
-                return answer.json()
-
-
-async def end_of(api: httpx.AsyncClient, execution_id: str) -> Any:
-    """Return an execution once it is over."""
-    answer = await api.get(f"/v1/executions/{execution_id}?wait=20")
-    assert answer.json()["status"] in DONE, answer.text
-    return answer.json()
-
-
-async def waiting_at(api: httpx.AsyncClient, execution_id: str, node_id: str) -> Any:
-    """Return a node run once it waits."""
-    path = f"/v1/executions/{execution_id}/node-runs/{node_id}"
-    return await until(api, path, lambda run: run["status"] == "WAITING")
 
 
 async def explained(api: httpx.AsyncClient, execution_id: str) -> list[str]:
     """Return the codes of the causes of where an execution is."""
     answer = await api.get(f"/v1/executions/{execution_id}/explain")
     return [each["code"] for each in answer.json()["causes"]]
-
-
-def waits(kind: WaitKind, **order: Any) -> Outcome:
-    """Return the outcome of an attempt that waits."""
-    return {"wait": {"kind": kind, **order}}
-
-
-FAILS: Outcome = {"failure": {"kind": "ERROR", "code": "broken", "message": "It broke."}}
 
 
 async def test_a_pause_holds_back_what_comes_next(api: httpx.AsyncClient, fleet: Fleet) -> None:
