@@ -98,6 +98,7 @@ class ExecutionCreated(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     """Always seq 1. `user_id` is the namespace; `traceparent` (W3C) spans the whole execution.
 
     `depth` counts the parents above; `is_of_failure` says that a failed execution started this one.
+    `cannot_start` is the failure that it ends with at once: nobody was there to be told before.
     """
 
     workflow_id: str
@@ -111,6 +112,7 @@ class ExecutionCreated(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     forked_from: Forked | None = None
     single_node_id: str | None = None
     slot: Slot | None = None
+    cannot_start: Failure | None = None
     depth: int = 0
     is_of_failure: bool = False
     priority: int = 0
@@ -289,7 +291,8 @@ class ExecutionResumed(msgspec.Struct, frozen=True, omit_defaults=True):
 class CarriedRun(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What one node run of another execution gives to this one.
 
-    With `ports` it does not run: it stands as it ended there. `loop` holds the beginning of a loop
+    With `ports` it does not run: it stands as it ended there, with the `failure` after which the execution
+    went on, if it was one. `loop` holds the beginning of a loop
     whose finished iterations are carried, `checkpoints` what an attempt need not repeat, `input` what
     a forked node gets in place of its own.
     """
@@ -297,6 +300,8 @@ class CarriedRun(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     node_id: str
     iteration: tuple[int, ...] = ()
     ports: dict[str, msgspec.Raw] | None = None
+    failure: Failure | None = None
+    policy: OnError | None = None
     loop: LoopStarted | None = None
     checkpoints: dict[str, msgspec.Raw] = {}
     input: MaybeRaw = UNSET

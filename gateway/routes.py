@@ -33,6 +33,7 @@ from gateway.execution_views import ExecutionSummary, NodeRun, NodeRunSummary
 from gateway.operations import Method, Operation, Returns
 from gateway.pages import Page
 from gateway.queries import AnyQuery, NoQuery
+from gateway.schedule_routes import SCHEDULES
 from gateway.workflow_views import (
     Validation,
     Version,
@@ -595,6 +596,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     *STEERING,
     *SUCCESSORS,
     *INTERACTIONS,
+    *SCHEDULES,
     *WORKFLOWS,
     *AROUND,
     *PUBLIC,

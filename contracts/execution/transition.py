@@ -21,7 +21,7 @@ from contracts.execution.state import (
     OpenQuestion,
 )
 from contracts.failures import Failure
-from contracts.history import NULL, LoopStarted, MaybeRaw, SignalReceived, Wait
+from contracts.history import NULL, CarriedRun, LoopStarted, MaybeRaw, SignalReceived, Wait
 from contracts.ids import Iteration, RunKey
 from contracts.messages import Resumed
 from contracts.statuses import (
@@ -119,10 +119,7 @@ class Transition:
             run.checkpoints = dict(carried.checkpoints)
             run.input = carried.input
             if carried.ports is not None:
-                run.ports = carried.ports
-                run.carried = True
-                self.end(key, run, NodeRunStatus.SUCCESS)
-                self._ended.append(key)
+                self._stand_as_before(key, run, carried)
                 return
             if carried.loop is not None and not stands_in(self.state, node):
                 run.status = RUNNING
@@ -132,6 +129,18 @@ class Transition:
             self.touched.standing.append(key)
         else:
             self.dispatch(key, run)
+
+    def _stand_as_before(self, key: RunKey, run: NodeRun, carried: CarriedRun) -> None:
+        """Let a node run stand as it ended in another execution: well, or with a failure that did not end that."""
+        run.ports = carried.ports
+        run.carried = True
+        if carried.failure is not None:
+            run.failure, run.policy = carried.failure, carried.policy
+            self.state.continued_errors += 1
+        self.end(
+            key, run, NodeRunStatus.SUCCESS if carried.failure is None else NodeRunStatus.ERROR
+        )
+        self._ended.append(key)
 
     def dispatch(self, key: RunKey, run: NodeRun) -> None:
         """Make an attempt outstanding, or hold it back while the execution is paused."""

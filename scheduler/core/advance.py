@@ -131,6 +131,9 @@ def _admitted(step: Step, given: Admitted) -> Decision:
         return refuse("already_started")
     if state.created.slot is not None and not given.has_slot:
         return refuse("no_slot")
+    if state.created.cannot_start is not None:
+        step.fail_execution(state.created.cannot_start)
+        return step.decision()
     step.record(ExecutionStarted())
     if step.plan.timeout is not None:
         due_at = step.at + timedelta(seconds=step.plan.timeout)

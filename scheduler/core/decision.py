@@ -30,12 +30,13 @@ Assemble = Callable[[Plan, ExecutionState, RunKey], Any]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A workflow version that an execution may be started of, and the slot that it needs."""
+    """A workflow version that an execution may be started of, and the slot that it needs, or why it cannot start."""
 
     workflow_id: str
     version_id: str
     priority: int = 0
     slot: Slot | None = None
+    cannot_start: Failure | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True):

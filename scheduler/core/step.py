@@ -245,8 +245,13 @@ class Step:
             return
         run = self.state.runs[key]
         loop = self.state.loops.get(key) or LoopRun(rules or LoopRules(), [], 0)
+        value = loop_value(loop)
+        failure = results.size_failure(key[0], "complete", value, self.limits.value_bytes)
+        if failure is not None:
+            self._fail_for_good(key, failure)
+            return
         done = NodeSucceeded(
-            ports={"complete": loop_value(loop)},
+            ports={"complete": value},
             tries=run.tries,
             timing=run.timing,
             worker_id=run.worker_id,
@@ -393,6 +398,7 @@ class Step:
             input=value,
             parent=parent,
             slot=target.slot,
+            cannot_start=target.cannot_start,
             depth=created.depth + (parent is not None),
             is_of_failure=is_of_failure or created.is_of_failure,
             priority=target.priority,

@@ -86,7 +86,6 @@ CANNOT_FOLLOW: Final[tuple[tuple[str, str, str], ...]] = (
     ("execution NEW", "signal_received open", "nobody is asked before the start"),
     ("execution NEW", "timer_fired *", "timers are set from the start on"),
     ("execution NEW", "execution_succeeded", "it starts before it succeeds"),
-    ("execution NEW", "execution_failed", "it starts before it fails"),
     ("execution RUNNING", "execution_succeeded", "with the last node run nothing is under way"),
     ("execution WAITING", "node_started", "nothing is under way while an execution waits"),
     ("execution WAITING", "node_waiting", "nothing is under way while an execution waits"),

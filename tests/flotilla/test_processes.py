@@ -81,7 +81,7 @@ def test_the_scheduler_is_told() -> None:
         "/a.creds",
     )
     assert (told.drain_seconds, told.payloads) == (7, PAYLOADS)
-    assert told.limits == CoreLimits(signals=19, child_depth=20, checkpoints=21)
+    assert told.limits == CoreLimits(signals=19, child_depth=20, checkpoints=21, value_bytes=5)
 
 
 def test_a_worker_is_told() -> None:
