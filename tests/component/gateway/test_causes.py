@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 import db.workers
+from bus.client import Bus
+from bus.publisher import Publisher
 from contracts.messages import Heartbeat
 from contracts.statuses import WaitKind
 from db.store import Store
@@ -315,3 +317,35 @@ async def test_a_cancel_says_who_and_why(api: httpx.AsyncClient, fleet: Fleet) -
     (cause,) = await causes(api, execution_id, "canceled")
 
     assert "by mistake" in cause["message"]
+
+
+@pytest.mark.parametrize("way", ["webhook", "event", "failure"])
+async def test_a_concurrency_key_that_fails_where_nobody_can_be_told(
+    api: httpx.AsyncClient, fleet: Fleet, bus: Bus, way: str
+) -> None:
+    trigger = {
+        "webhook": {"type": "TRIGGER.WEBHOOK", "parameters": {"path": "in", "authentication": "NONE"}},
+        "event": {"type": "TRIGGER.EVENT", "parameters": {"subject": "orders"}},
+        "failure": {"type": "TRIGGER.MANUAL"},
+    }[way]  # fmt: skip
+    settings = {"concurrency": {"limit": 1, "key": "input.nobody.sent.this"}}
+    document = line("on", "a", on={**trigger, "retry_policy": {}}) | {"settings": settings}
+    location = await make_workflow(api, document, publish=True)
+    workflow_id = location.rpartition("/")[2]
+    if way == "webhook":
+        await api.post("/v1/webhooks/in", json={})
+    elif way == "event":
+        async with Publisher(bus) as publisher:
+            await publisher.store("flotilla.trigger.orders", b"{}")
+    else:
+        fleet.outcomes["fails"] = [FAILS]
+        fails = line("fails") | {"settings": {"failure_workflow": workflow_id}}
+        await make_execution(api, await make_workflow(api, fails))
+
+    found = await until(api, f"{location}/executions", lambda page: bool(page["items"]))
+    execution = await end_of(api, found["items"][0]["id"])
+    (cause,) = await causes(api, execution["id"], "failed")
+
+    assert (execution["status"], execution["failure"]["kind"]) == ("ERROR", "INVALID_EXPRESSION")
+    assert "settings.concurrency.key" in cause["message"]
+    assert fleet.ran["a"] == 0
