@@ -49,15 +49,14 @@ class Targets:
             return _not_published(exact[0].name, where)
         settings = plan.document.settings
         slot = slot_or_failure(settings, value, self._regex)
-        is_failing = isinstance(slot, Failure)
-        if is_failing and where == CALLED:
+        if isinstance(slot, Failure) and where == CALLED:
             return slot
         return Target(
             workflow_id=plan.workflow_id,
             version_id=plan.version_id,
             priority=settings.priority,
-            slot=None if is_failing else slot,
-            cannot_start=slot if is_failing else None,
+            slot=None if isinstance(slot, Failure) else slot,
+            cannot_start=slot if isinstance(slot, Failure) else None,
         )
 
     async def _draft(self, user_id: str, workflow_id: str, at: datetime) -> str | None:

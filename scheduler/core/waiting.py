@@ -50,8 +50,8 @@ def suspend(
     """Suspend a node run; a child is started and a question opened with the same commit."""
     result = given.result
     if not _may_wait_for(run, order):
-        failure = invalid(f"interaction {order.interaction_id} is no question of node {key[0]}")
-        step.fail(key, run, failure, result=result, timing=timing)
+        foreign = invalid(f"interaction {order.interaction_id} is no question of node {key[0]}")
+        step.fail(key, run, foreign, result=result, timing=timing)
         return
     child_id: str | None = None
     if order.child is not None:

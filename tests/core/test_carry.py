@@ -7,7 +7,7 @@ import pytest
 
 from contracts.execution import carry
 from contracts.execution.plan import Plan, VersionFacts, compile_plan
-from contracts.history import CarriedRun
+from contracts.history import CarriedRun, MaybeRaw
 from contracts.messages import LoopOrder
 from contracts.model import Connection, ConnectionKind, Node
 from contracts.specs import NodeSpec
@@ -34,6 +34,12 @@ TWO_STEPS_WIRES = (
     "second -> each.loop_body",
     "each.complete -> after",
 )
+
+
+def decoded(value: MaybeRaw) -> Any:
+    """Return a value that is there."""
+    assert value is not msgspec.UNSET
+    return msgspec.json.decode(value)
 
 
 def retry(old: Engine, plan: Plan | None = None) -> Engine:
@@ -477,7 +483,7 @@ class TestFork:
 
         seen = task_of(plan, new.state, ("b", ())).nodes["a"]
         assert seen.status == "ERROR"
-        assert msgspec.json.decode(seen.error)["code"] == "broken"
+        assert decoded(seen.error)["code"] == "broken"
 
     def test_at_a_loop_it_begins_anew(self) -> None:
         old = over([1, 2])

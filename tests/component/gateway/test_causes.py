@@ -121,7 +121,7 @@ async def test_beyond_the_window(
 ) -> None:
     await make_known(store)
     await beat(store)
-    crowd = {"items": [{"input": {}}] * LEAST_WINDOW}
+    crowd: dict[str, Any] = {"items": [{"input": {}}] * LEAST_WINDOW}
     workflow = await make_workflow(api, line("a"))
     async with scheduling(database_url, engine_nats):
         before = (await api.post(f"{workflow}/execute/batch", json=crowd)).json()["items"]
@@ -323,13 +323,13 @@ async def test_a_cancel_says_who_and_why(api: httpx.AsyncClient, fleet: Fleet) -
 async def test_a_concurrency_key_that_fails_where_nobody_can_be_told(
     api: httpx.AsyncClient, fleet: Fleet, bus: Bus, way: str
 ) -> None:
-    trigger = {
+    triggers: dict[str, dict[str, Any]] = {
         "webhook": {"type": "TRIGGER.WEBHOOK", "parameters": {"path": "in", "authentication": "NONE"}},
         "event": {"type": "TRIGGER.EVENT", "parameters": {"subject": "orders"}},
         "failure": {"type": "TRIGGER.MANUAL"},
-    }[way]  # fmt: skip
+    }  # fmt: skip
     settings = {"concurrency": {"limit": 1, "key": "input.nobody.sent.this"}}
-    document = line("on", "a", on={**trigger, "retry_policy": {}}) | {"settings": settings}
+    document = line("on", "a", on={**triggers[way], "retry_policy": {}}) | {"settings": settings}
     location = await make_workflow(api, document, publish=True)
     workflow_id = location.rpartition("/")[2]
     if way == "webhook":

@@ -125,7 +125,7 @@ async def test_a_task_that_waits_for_its_turn_is_asked_for(
 ) -> None:
     execution_id = await started(api, scheduler, store)
     await beat(store)
-    place = {"node_type": NOOP, "ahead": 5, "queued": 64, "window": 64}
+    place: dict[str, Any] = {"node_type": NOOP, "ahead": 5, "queued": 64, "window": 64}
     scheduler.in_line = (
         TaskInLine(node_id="one", attempt=1, **place),
         TaskInLine(node_id="one", attempt=2, **place),
