@@ -5,14 +5,16 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
-from contracts.messages import Task
+from contracts.messages import Heartbeat, Task
 from contracts.specs import NodeSpec, Port
 from contracts.statuses import WaitKind
-from db import node_types
+from db import node_types as types
+from db import workers
 from db.store import Store
 from nodes.regex import Re2
 from scheduler.service import SchedulerSettings, run_scheduler
@@ -107,7 +109,7 @@ async def working(nats_url: str, fleet: Fleet, *specs: NodeSpec) -> AsyncIterato
 
 async def make_known(store: Store) -> None:
     """Let the database know the node types of these tests."""
-    await node_types.store(store, SPECS)
+    await types.store(store, SPECS)
 
 
 def waits(kind: WaitKind, **order: Any) -> Outcome:
@@ -116,3 +118,17 @@ def waits(kind: WaitKind, **order: Any) -> Outcome:
 
 
 FAILS: Outcome = {"failure": {"kind": "ERROR", "code": "broken", "message": "It broke."}}
+
+
+async def beat(store: Store, *node_types: str, worker_id: str = "plain") -> None:
+    """Let a worker of these node types be alive that says so."""
+    heartbeat = Heartbeat(
+        worker_id=worker_id,
+        node_types=node_types,
+        slots=8,
+        busy=1,
+        version="1",
+        host="here",
+        started_at=datetime.now(UTC),
+    )
+    await workers.beat(store, [heartbeat])

@@ -1,16 +1,13 @@
 """Every cause that explain knows, with a real scheduler and real queues: what a user sees of an execution that stands still."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
-import db.workers
 from bus.client import Bus
 from bus.publisher import Publisher
-from contracts.messages import Heartbeat
 from contracts.statuses import WaitKind
 from db.store import Store
 from scheduler.admission import LEAST_WINDOW
@@ -19,6 +16,7 @@ from tests.support.fleets import (
     FAILS,
     HUMAN,
     Fleet,
+    beat,
     end_of,
     line,
     make_known,
@@ -44,20 +42,6 @@ async def causes(api: httpx.AsyncClient, execution_id: str, *codes: str) -> list
     assert explained["summary"].startswith(explained["status"])
     found: list[dict[str, Any]] = explained["causes"]
     return found
-
-
-async def beat(store: Store, worker_id: str = "plain") -> None:
-    """Let a worker be alive that says so."""
-    heartbeat = Heartbeat(
-        worker_id=worker_id,
-        node_types=(ANY.type, HUMAN.type),
-        slots=8,
-        busy=1,
-        version="1",
-        host="here",
-        started_at=datetime.now(UTC),
-    )
-    await db.workers.beat(store, [heartbeat])
 
 
 class Gate:
@@ -96,7 +80,7 @@ async def test_from_the_queue_to_the_worker(
         (unserved,) = await causes(api, first, "no_live_worker")
         second = await make_execution(api, workflow)
         await causes(api, second, "no_live_worker")
-        await beat(store)
+        await beat(store, ANY.type)
         (queued,) = await causes(api, first, "queued")
         (behind,) = await causes(api, second, "queued")
         async with working(engine_nats, fleet, ANY):
@@ -120,7 +104,7 @@ async def test_beyond_the_window(
     api: httpx.AsyncClient, store: Store, database_url: str, engine_nats: str
 ) -> None:
     await make_known(store)
-    await beat(store)
+    await beat(store, ANY.type)
     crowd: dict[str, Any] = {"items": [{"input": {}}] * LEAST_WINDOW}
     workflow = await make_workflow(api, line("a"))
     async with scheduling(database_url, engine_nats):

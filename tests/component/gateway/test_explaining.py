@@ -7,19 +7,19 @@ import httpx
 import pytest
 
 import db.leases
-import db.workers
 from bus import provision
 from bus.client import Bus
 from bus.publisher import Publisher
 from bus.pull import Pull
 from contracts import subjects
 from contracts.history import By, ExecutionPaused, ExecutionStarted, NodeWaiting, Wait
-from contracts.messages import Heartbeat, LiveEvent, TaskInLine, encode
+from contracts.messages import LiveEvent, TaskInLine, encode
 from contracts.statuses import WaitKind
 from contracts.subjects import TaskAddress
 from db.store import Store
 from gateway.app import GatewayApp
 from gateway.attempts import Attempt
+from tests.support.fleets import beat
 from tests.support.gateways import (
     SCHEDULER,
     USER,
@@ -54,20 +54,6 @@ async def causes(api: httpx.AsyncClient, execution_id: str) -> list[dict[str, An
     return found
 
 
-async def beat(store: Store, worker_id: str = "w1") -> None:
-    """Let a worker of NOOP nodes be alive."""
-    heartbeat = Heartbeat(
-        worker_id=worker_id,
-        node_types=(NOOP,),
-        slots=8,
-        busy=1,
-        version="1",
-        host="here",
-        started_at=datetime.now(UTC),
-    )
-    await db.workers.beat(store, [heartbeat])
-
-
 async def queue(bus: Bus, execution_id: str, node_id: str = "one") -> None:
     """Publish the task of a node run."""
     await provision.ensure(bus, [NOOP])
@@ -100,7 +86,7 @@ async def test_a_task_is_looked_for(
     await queue(bus, execution_id, "another")
     await queue(bus, execution_id)
     unserved = await causes(api, execution_id)
-    await beat(store)
+    await beat(store, NOOP, worker_id="w1")
     queued = await causes(api, execution_id)
     async with Pull(bus, subjects.TASKS, subjects.task_consumer(NOOP)) as pull:
         taken = list(await pull.take(2))
@@ -124,7 +110,7 @@ async def test_a_task_that_waits_for_its_turn_is_asked_for(
     api: httpx.AsyncClient, scheduler: SchedulerStandIn, store: Store
 ) -> None:
     execution_id = await started(api, scheduler, store)
-    await beat(store)
+    await beat(store, NOOP, worker_id="w1")
     place: dict[str, Any] = {"node_type": NOOP, "ahead": 5, "queued": 64, "window": 64}
     scheduler.in_line = (
         TaskInLine(node_id="one", attempt=1, **place),
@@ -159,8 +145,8 @@ async def test_what_workers_say_of_their_attempts_is_remembered(
 ) -> None:
     execution_id = await started(api, scheduler, store)
     await queue(bus, execution_id)
-    await beat(store, "w1")
-    await beat(store, "w2")
+    await beat(store, NOOP, worker_id="w1")
+    await beat(store, NOOP, worker_id="w2")
     at = datetime(2026, 1, 1, tzinfo=UTC)
     event = LiveEvent(execution_id, "node_started", at, "one", (), 1, {"worker_id": "w2"})
     await bus.publish(subjects.live(execution_id, "node_started"), encode(event))
