@@ -1,14 +1,20 @@
 """Operations on executions with a real scheduler behind the gateway, and workers that do as a test says."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
+from bus.client import Bus
 from contracts.statuses import WaitKind
+from db.store import Store
+from gateway.app import create_app
+from nodes.regex import Re2
+from tests.support import gateways
 from tests.support.fleets import FAILS, Fleet, end_of, line, until, waiting_at, waits
-from tests.support.gateways import USER, make_execution, make_workflow, refused
+from tests.support.gateways import STRANGER, USER, make_execution, make_workflow, refused
 from tests.support.plain_worker import Outcome
 
 pytestmark = pytest.mark.component
@@ -152,6 +158,65 @@ async def test_a_question_is_answered(api: httpx.AsyncClient, fleet: Fleet) -> N
     assert outcome["interaction_id"] == question
     assert outcome["value"] == {"text": "draft"}
     assert outcome["responder"]["id"] == USER
+
+
+async def test_of_answers_at_once_one_counts(api: httpx.AsyncClient, fleet: Fleet) -> None:
+    _, question = await asked(api, fleet)
+    path = f"/v1/interactions/{question}"
+
+    answers = await asyncio.gather(
+        *(api.post(f"{path}/respond", json={"approved": True, "reason": str(n)}) for n in range(5))
+    )
+
+    assert sorted(each.status_code for each in answers) == [200, 409, 409, 409, 409]
+    (counted,) = (await api.get(path)).json()["answers"]
+    for each in answers:
+        if each.status_code == 409:
+            refused(each, 409, "already_answered")
+            assert each.json()["first_answer"] == counted
+
+
+@pytest.fixture
+async def stranger(store: Store, bus: Bus) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a user who lives in another namespace."""
+    settings = gateways.settings(dev_user_id=STRANGER)
+    app = create_app(settings, store, bus, Re2(), gateways.CALENDAR)
+    async with (
+        gateways.served(app, asyncio.Event()) as address,
+        gateways.client(address) as client,
+    ):
+        yield client
+
+
+async def test_people_of_two_namespaces_decide_together(
+    api: httpx.AsyncClient, stranger: httpx.AsyncClient, fleet: Fleet
+) -> None:
+    quorum = {"approvers": [USER, "EVE@example.com"], "approvals_required": 2, "editable": True}
+    execution_id, question = await asked(api, fleet, **quorum)
+    path = f"/v1/interactions/{question}"
+
+    first = await api.post(f"{path}/respond", json={"approved": True})
+    again = await api.post(f"/v1/executions/{execution_id}/resume", json={"approved": False})
+    (seen,) = (await stranger.get("/v1/interactions?status=PENDING")).json()["items"]
+    edited = await stranger.post(f"{path}/respond", json={"approved": True, "value": "final"})
+    resumed = await api.post(f"/v1/executions/{execution_id}/resume", json={"approved": True})
+    final = await end_of(api, execution_id)
+    history = (await api.get(f"/v1/executions/{execution_id}/history?kind=signal_received")).json()
+
+    assert (first.status_code, first.json()["status"]) == (200, "PENDING"), first.text
+    refused(again, 409, "already_answered")
+    assert again.json()["first_answer"]["approved"] is True
+    assert seen["id"] == question
+    assert (edited.status_code, edited.json()["status"]) == (200, "PENDING"), "it voids the first"
+    assert resumed.status_code == 200, resumed.text
+    assert final["status"] == "SUCCESS"
+    answers = [each["data"]["answer"]["responder"]["id"] for each in history["items"]]
+    assert answers == [USER, STRANGER, USER]
+    outcome = final["output"]["a"]
+    assert (outcome["approved"], outcome["value"], len(outcome["answers"])) == (True, "final", 3)
+    for elsewhere in (f"/v1/executions/{execution_id}", f"/v1/executions/{execution_id}/history"):
+        refused(await stranger.get(elsewhere), 404, "not_found")
+    assert (await stranger.get(path)).json()["status"] == "ANSWERED"
 
 
 async def test_a_question_is_answered_by_a_resume(api: httpx.AsyncClient, fleet: Fleet) -> None:
