@@ -455,6 +455,22 @@ class LinesTold(msgspec.Struct, frozen=True, omit_defaults=True):
     backlog: int = 0
 
 
+class AttemptHeld(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An attempt that a worker holds, for so many seconds since it began; None: it waits for a slot there."""
+
+    node_id: str
+    iteration: Iteration = ()
+    attempt: int
+    seconds: float | None = None
+
+
+class AttemptsHeld(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a worker holds of an execution. Who holds nothing says nothing."""
+
+    worker_id: str
+    attempts: tuple[AttemptHeld, ...]
+
+
 class Announcement(msgspec.Struct, frozen=True):
     """The specs of the handlers that a worker holds."""
 
@@ -477,6 +493,7 @@ decode_command: Final = msgspec.json.Decoder(Command).decode
 decode_answer: Final = msgspec.json.Decoder(CommandAnswer).decode
 decode_live: Final = msgspec.json.Decoder(LiveEvent).decode
 decode_heartbeat: Final = msgspec.json.Decoder(Heartbeat).decode
+decode_held: Final = msgspec.json.Decoder(AttemptsHeld).decode
 decode_lines: Final = msgspec.json.Decoder(LinesTold).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
 decode_announced: Final = msgspec.json.Decoder(Announced).decode

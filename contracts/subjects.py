@@ -20,6 +20,7 @@ TRIGGER_PREFIX: Final = "flotilla.trigger"
 EVENT_PREFIX: Final = "flotilla.event"
 LIVE_PREFIX: Final = "flotilla.live"
 CANCEL_PREFIX: Final = "flotilla.cancel"
+ATTEMPTS_PREFIX: Final = "flotilla.attempts"
 HEARTBEAT_PREFIX: Final = "flotilla.heartbeat"
 ANNOUNCE: Final = "flotilla.announce"
 """Request-reply: a worker announces its specs, a scheduler answers once they are stored."""
@@ -148,6 +149,11 @@ def live_of_execution(execution_id: str) -> str:
 def cancel(execution_id: str) -> str:
     """Return the core subject that tells workers to stop what they do for an execution."""
     return f"{CANCEL_PREFIX}.{execution_id}"
+
+
+def attempts(execution_id: str) -> str:
+    """Return the core subject that asks all workers which attempts of an execution they hold."""
+    return f"{ATTEMPTS_PREFIX}.{execution_id}"
 
 
 def heartbeat(worker_id: str) -> str:

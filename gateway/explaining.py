@@ -36,6 +36,7 @@ from contracts.subjects import TaskAddress
 from contracts.times import rfc3339
 from db.executions import HistoryRow
 from db.workers import WorkerFilters
+from gateway import holders
 from gateway.answers import Answer, ok
 from gateway.attempts import Attempt
 from gateway.bodies import Nothing
@@ -98,6 +99,9 @@ async def _facts(
     (queues, tasks), lines = await asyncio.gather(
         _queues(gateway, plan, state, keys, fleets), _lines(gateway, state)
     )
+    workers = await _workers(gateway, fleets)
+    if gateway.bus.is_connected:
+        tasks = await _with_holders(gateway, plan, state, tasks, workers)
     return Facts(
         now=now,
         schedulers=len(await db.leases.holders(gateway.store)),
@@ -105,7 +109,7 @@ async def _facts(
         leader=None if lines is None else lines.scheduler_id,
         backlog=0 if lines is None else lines.backlog,
         in_line=_in_line(state, lines),
-        workers=await _workers(gateway, fleets),
+        workers=workers,
         queues=queues,
         tasks=tasks,
         holders=await _holders(gateway, state),
@@ -188,6 +192,33 @@ async def _queues(
             started_at=heard.at if heard else None,
         )
     return {fleet: queue.pending for fleet, queue in queues.items()}, tasks
+
+
+async def _with_holders(
+    gateway: Gateway,
+    plan: Plan,
+    state: ExecutionState,
+    tasks: dict[RunKey, TaskFact],
+    workers: dict[str, tuple[WorkerFact, ...]],
+) -> dict[RunKey, TaskFact]:
+    """Return the facts with who holds the tasks of which that was not heard; of a lone worker it goes without saying."""
+    unknown = {
+        Attempt(state.id, *key, state.runs[key].attempt): key
+        for key, fact in tasks.items()
+        if fact.is_delivered
+        and fact.worker_id is None
+        and len(workers.get(plan.nodes[key[0]].fleet, ())) > 1
+    }
+    if not unknown:
+        return tasks
+    held = await holders.ask(gateway.bus, state.id, unknown.keys())
+    told = {
+        unknown[attempt]: msgspec.structs.replace(
+            tasks[unknown[attempt]], worker_id=heard.worker_id, started_at=heard.at
+        )
+        for attempt, heard in held.items()
+    }
+    return {**tasks, **told}
 
 
 def _ahead(queue: Queued, after: int | None) -> int | None:

@@ -64,6 +64,7 @@ from workers.held import Held, Stop
 from workers.payloads import Payloads
 from workers.reports import ENVELOPE_BYTES, Reporter, read_address
 from workers.slots import Slots
+from workers.telling import held_of
 
 TICK_SECONDS: Final = 0.05
 KEEP_ALIVE_SECONDS: Final = 10.0
@@ -218,9 +219,11 @@ class Worker:
                 tasks.create_task(self._faulted(), name="attempts"),
             ]
             cancels = await self._bus.subscribe(subjects.cancel("*"), self._on_cancel)
+            questions = await self._bus.subscribe(subjects.attempts("*"), self._on_question)
             await self._work(stop)
             await self._drain()
             await cancels.unsubscribe()
+            await questions.unsubscribe()
             await end(*background)
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -379,6 +382,15 @@ class Worker:
             # At once, not when the handler has cleaned up: nobody waits for its result.
             held.is_settled = True
             await held.message.ack()
+
+    async def _on_question(self, message: CoreMessage) -> None:
+        """Say what is held of an execution, if anything is."""
+        execution_id = message.subject.rpartition(".")[2]
+        told = held_of(
+            execution_id, self.held.values(), worker_id=self._worker_id, now=self._loop.time()
+        )
+        if told is not None:
+            await message.respond(encode(told))
 
     async def _watch(self) -> None:
         """Look at everything held, 20 times a second: one timer for all instead of several for each."""

@@ -8,12 +8,12 @@ import pytest
 
 import db.leases
 from bus import provision
-from bus.client import Bus
+from bus.client import Bus, CoreMessage
 from bus.publisher import Publisher
 from bus.pull import Pull
 from contracts import subjects
 from contracts.history import By, ExecutionPaused, ExecutionStarted, NodeWaiting, Wait
-from contracts.messages import LiveEvent, TaskInLine, encode
+from contracts.messages import AttemptHeld, AttemptsHeld, LiveEvent, TaskInLine, encode
 from contracts.statuses import WaitKind
 from contracts.subjects import TaskAddress
 from db.store import Store
@@ -159,6 +159,33 @@ async def test_what_workers_say_of_their_attempts_is_remembered(
     assert app.gateway.attempts.of(Attempt(execution_id, "one", (), 1)) == ("w2", at)
     assert running["details"]["worker_id"] == "w2"
     assert running["since"] == "2026-01-01T00:00:00.000000Z"
+
+
+async def test_which_of_several_workers_holds_an_attempt_is_asked(
+    api: httpx.AsyncClient, scheduler: SchedulerStandIn, store: Store, bus: Bus
+) -> None:
+    execution_id = await started(api, scheduler, store)
+    await queue(bus, execution_id)
+    for worker_id in ("w1", "w2"):
+        await beat(store, NOOP, worker_id=worker_id)
+
+    async def answer(message: CoreMessage) -> None:
+        other = AttemptHeld(node_id="one", attempt=7, seconds=1)
+        own = AttemptHeld(node_id="one", attempt=1, seconds=3600)
+        await message.respond(encode(AttemptsHeld("w2", (other, own))))
+
+    async with Pull(bus, subjects.TASKS, subjects.task_consumer(NOOP)) as pull:
+        (message,) = await pull.take(1)
+        (unknown,) = await causes(api, execution_id)
+        listening = await bus.subscribe(subjects.attempts(execution_id), answer)
+        await bus.flush()
+        (running,) = await causes(api, execution_id)
+        await listening.unsubscribe()
+        await message.ack()
+
+    assert "worker_id" not in unknown["details"]
+    assert (running["code"], running["details"]["worker_id"]) == ("attempt_running", "w2")
+    assert running["since"] < unknown["since"]
 
 
 async def test_waits_and_pauses_are_told(

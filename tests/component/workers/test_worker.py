@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from bus import api, provision, tasks
 from bus.client import CoreMessage
+from bus.errors import BusUnavailable
 from bus.publisher import Ack
 from contracts import subjects
 from contracts.expressions.budget import Limits
@@ -22,6 +23,7 @@ from contracts.messages import (
     UnreadableTask,
     decode_announcement,
     decode_heartbeat,
+    decode_held,
     decode_live,
     encode,
 )
@@ -232,6 +234,29 @@ async def test_a_cancel_of_another_execution_changes_nothing(server: NatsServer,
         gate.open.set()
 
         assert isinstance(await rig.report(), Result)
+
+
+async def test_a_worker_says_what_it_holds_of_an_execution(server: NatsServer, rig: Rig) -> None:
+    gate = Gate()
+    other = subjects.attempts(EXECUTION_ID.replace("0001", "0009"))
+
+    async with working(server.url, gate.handler()):
+        for node_id in ("n1", "n2"):
+            await rig.send(node_id)
+            await rig.next(gate.started)
+        told = decode_held((await rig.bus.request(subjects.attempts(EXECUTION_ID), b"")).data)
+        with pytest.raises(BusUnavailable):
+            await rig.bus.request(other, b"", within=timedelta(seconds=0.1))
+        gate.open.set()
+        for _ in range(2):
+            await rig.report()
+
+    assert told.worker_id == "w1"
+    assert {(each.node_id, each.iteration, each.attempt) for each in told.attempts} == {
+        ("n1", (), 1),
+        ("n2", (), 1),
+    }
+    assert all(each.seconds is not None and each.seconds >= 0 for each in told.attempts)
 
 
 async def test_a_drain_lets_running_attempts_finish_and_hands_back_the_rest(
