@@ -21,6 +21,7 @@ EVENT_PREFIX: Final = "flotilla.event"
 LIVE_PREFIX: Final = "flotilla.live"
 CANCEL_PREFIX: Final = "flotilla.cancel"
 ATTEMPTS_PREFIX: Final = "flotilla.attempts"
+PAUSE_PREFIX: Final = "flotilla.pause"
 HEARTBEAT_PREFIX: Final = "flotilla.heartbeat"
 ANNOUNCE: Final = "flotilla.announce"
 """Request-reply: a worker announces its specs, a scheduler answers once they are stored."""
@@ -28,6 +29,9 @@ ANNOUNCE: Final = "flotilla.announce"
 PAYLOAD_PUT: Final = "flotilla.payload.put"
 PAYLOAD_GET: Final = "flotilla.payload.get"
 """Request-reply: workers store large values with a scheduler and read them."""
+
+CREDENTIAL_GET: Final = "flotilla.credential.get"
+"""Request-reply: workers ask a scheduler for a credential of their task. No stream keeps it."""
 
 NAMESPACE_HEADER: Final = "Flotilla-Namespace"
 PAYLOAD_HEADER: Final = "Flotilla-Payload"
@@ -154,6 +158,11 @@ def cancel(execution_id: str) -> str:
 def attempts(execution_id: str) -> str:
     """Return the core subject that asks all workers which attempts of an execution they hold."""
     return f"{ATTEMPTS_PREFIX}.{execution_id}"
+
+
+def pause(execution_id: str) -> str:
+    """Return the core subject that tells workers whether they may go on with an execution by themselves."""
+    return f"{PAUSE_PREFIX}.{execution_id}"
 
 
 def heartbeat(worker_id: str) -> str:

@@ -27,18 +27,21 @@ from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
 from contracts.ids import partition_of
 from contracts.limits import CORE_LIMITS, CoreLimits
-from contracts.messages import Result, start_of
+from contracts.messages import Result, encode, start_of
 from contracts.payloads import PayloadLimits
 from contracts.schedules import Calendar
+from contracts.specs import fleets
 from db import history_partitions, node_types, secrets
 from db.advances import AdvanceSession
 from db.clock import DatabaseClock
 from db.errors import StoreError
 from db.executions import NewExecution
+from db.sealing import Keyring
 from db.store import Store
 from scheduler.admission import Admission
 from scheduler.assembling import Assembling
-from scheduler.core.decision import AttemptLost, Reported
+from scheduler.core.decision import Admitted, AttemptLost, Reported
+from scheduler.credentials import CredentialDesk
 from scheduler.dead_letters import Advisories, Letters, letter_of
 from scheduler.entries import Entry
 from scheduler.executions import Executions, Plans
@@ -71,7 +74,10 @@ ENVELOPE_BYTES: Final = 16_384
 
 
 class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scheduler needs to run; `drain_seconds` bounds the orderly stop."""
+    """What a scheduler needs to run; `drain_seconds` bounds the orderly stop.
+
+    `in_segments` workers go on with the next node by themselves where they may.
+    """
 
     database_url: str
     nats_url: str
@@ -81,7 +87,9 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_id: str | None = None
     version: str = "0.1.0"
     payloads: PayloadLimits = PayloadLimits()
+    keyring: Keyring = msgspec.field(default_factory=Keyring)
     limits: CoreLimits = CORE_LIMITS
+    in_segments: bool = True
 
 
 async def run_scheduler(
@@ -149,11 +157,13 @@ class Scheduler:
         self._fleets = Fleets(store, announced=self._announced)
         self._payloads = PayloadDesk(store, tokens, settings.payloads)
         self._lines = LineDesk(scheduler_id, self._admission, self._intake)
+        self._credentials = CredentialDesk(store, self._plans, tokens, settings.keyring)
         self._triggers = Triggers(
             store,
             self._letters,
             self._plans,
             start=self._start_all,
+            tell=bus.publish_all,
             default_namespace=settings.default_namespace,
             regex=regex,
             limits=settings.payloads,
@@ -184,6 +194,7 @@ class Scheduler:
             purge=self._purges.add,
             stream_missing=self._stream_missing.set,
             timer_set=self._timers.expect,
+            in_segments=settings.in_segments,
             limits=settings.limits,
         )
 
@@ -202,7 +213,7 @@ class Scheduler:
         secret = await secrets.get_or_create(store, SECRET_NAME, os.urandom(SECRET_BYTES))
         session = await AdvanceSession.open(store)
         stack.push_async_callback(session.close)
-        await provision.ensure(bus, [spec.type for spec in await node_types.load(store)])
+        await provision.ensure(bus, fleets(await node_types.load(store)))
         return cls(
             settings,
             scheduler_id,
@@ -218,6 +229,7 @@ class Scheduler:
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """Run until `stop` is set, then let the loop finish what it has."""
+        self._bus.attach(self)
         await self._bus.subscribe(f"{subjects.HEARTBEAT_PREFIX}.*", self._on_heartbeat)
         await self._bus.subscribe(subjects.ANNOUNCE, self._on_announcement, queue="schedulers")
         service = services.Service(
@@ -225,7 +237,11 @@ class Scheduler:
             name="flotilla-scheduler",
             version=self._settings.version,
             description="Advances executions",
-            endpoints=(*self._payloads.endpoints, *self._lines.endpoints),
+            endpoints=(
+                *self._payloads.endpoints,
+                *self._credentials.endpoints,
+                *self._lines.endpoints,
+            ),
         )
         async with AsyncExitStack() as stack, service, asyncio.TaskGroup() as group:
             triggers = await stack.enter_async_context(self._pull_of(subjects.TRIGGERS))
@@ -289,10 +305,17 @@ class Scheduler:
                 await self._advisories.receive(message)
 
     async def _start_all(self, created: Sequence[NewExecution]) -> None:
-        """Tell the owners of new executions to start them; a lost word is made good by the sweeper."""
+        """Start new executions: our own at once, those of others by telling them; a lost word is made good by the sweeper."""
+        owned = self._partitions.owned
+        ours = [each for each in created if partition_of(each.id) in owned]
+        others = [each for each in created if partition_of(each.id) not in owned]
+        if ours:
+            await self._intake.room()
+        for each in ours:
+            self._intake.put(_start_of(each))
         await self._publisher.publish_all(
             Outgoing(subjects.command("start", each.id), start_of(each.id, each.created, each.at))
-            for each in created
+            for each in others
         )
 
     def _bury(self, entry: Entry, error: Exception) -> None:
@@ -314,6 +337,13 @@ class Scheduler:
     async def _announced(self, types: tuple[str, ...]) -> None:
         self._plans.forget_catalogue()
         await provision.ensure_task_consumers(self._bus, types)
+
+    def disconnected(self) -> None:
+        """Told by the bus: what was on its way is in doubt."""
+
+    def reconnected(self) -> None:
+        """Told by the bus: a restarted server has forgotten consumers, and what was sent may not have arrived."""
+        self._stream_missing.set()
 
     # --- what is owned -------------------------------------------------------------------------
 
@@ -354,7 +384,7 @@ class Scheduler:
         except StoreError as error:
             log.warning("provisioning_waits", error=str(error))
             return  # the streams are still missing, so that we are asked again
-        await provision.ensure(self._bus, [spec.type for spec in specs])
+        await provision.ensure(self._bus, fleets(specs))
         self._sweeper.sweep_all()
 
     async def _restore_streams(self) -> None:
@@ -385,6 +415,16 @@ class Scheduler:
                 await self._clock.refresh()
             except StoreError as error:
                 log.warning("clock_not_refreshed", error=str(error))
+
+
+def _start_of(new: NewExecution) -> Entry:
+    """Return the entry that starts an execution which was created here, as its message would."""
+    return Entry(
+        execution_id=new.id,
+        given=Admitted(),
+        created=msgspec.Raw(encode(new.created)),
+        created_at=new.at,
+    )
 
 
 def _unusable(execution_id: str, result: Result, error: Exception) -> Entry:

@@ -7,6 +7,7 @@ exception, and an unreadable task, which no result could be attributed to.
 """
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -24,11 +25,13 @@ from contracts.failures import Failure, FailureKind
 from contracts.inputs import arrivals, merge, refusal, scope_of
 from contracts.messages import (
     LoopOrder,
+    Onward,
     Result,
     Task,
     TaskExecution,
     TaskNode,
     WaitOrder,
+    decode_onward,
     decode_task,
     decode_task_execution,
     decode_task_node,
@@ -42,6 +45,7 @@ from nodes.answers import Failed, Loop, Outputs, Wait
 from nodes.checkpoints import Save
 from nodes.context import Context, Progress, Services
 from nodes.json_values import NotJson, clean
+from nodes.masking import Masker
 from nodes.parameters import InvalidParameter
 from nodes.registry import Handler
 from workers import orders
@@ -89,13 +93,31 @@ class Setup(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
+class Following(msgspec.Struct, frozen=True):
+    """A node that a worker may go on with, set up."""
+
+    onward: Onward
+    setup: Setup
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """What may follow whom, by the node before and the port that it yielded on; `named` nodes are asked for by later ones."""
+
+    steps: dict[tuple[str, str], Following]
+    named: frozenset[str]
+
+
 class Prepared(msgspec.Struct, frozen=True):
-    """A task that was understood. `may_refer` until its large values are in place, if it has any."""
+    """A task that was understood. `may_refer` until its large values are in place, if it has any.
+
+    `segment` is what its worker may go on with.
+    """
 
     task: Task
     execution: TaskExecution
     setup: Setup
     may_refer: bool = False
+    segment: Segment | None = None
 
     @property
     def node(self) -> TaskNode:
@@ -129,6 +151,7 @@ class Attempts:
         self._tracer = tracer
         self._setup_of = lru_cache(SETUPS_KEPT)(self._set_up)
         self._execution_of = lru_cache(SETUPS_KEPT)(decode_task_execution)
+        self._segment_of = lru_cache(SETUPS_KEPT)(self._read_segment)
 
     def read(self, body: bytes) -> Prepared:
         """Return what the bytes of a task mean. Raises UnreadableTask."""
@@ -139,6 +162,7 @@ class Attempts:
                 self._execution_of(bytes(task.execution)),
                 self._setup_of(bytes(task.node)),
                 may_refer(body),
+                None if task.onward is UNSET else self._segment_of(bytes(task.onward)),
             )
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableTask(str(error)) from error
@@ -169,6 +193,8 @@ class Attempts:
     ) -> Result:
         """Return the result that an answer makes, checked: anything it must not hold is a failure."""
         ending = checked(prepared.setup, answer, self._value_bytes)
+        if context is not None and context.masker is not None:
+            ending = Ending(*map(context.masker.answer, ending))
         task = prepared.task
         return Result(
             execution_id=prepared.execution.id,
@@ -184,7 +210,18 @@ class Attempts:
             wait=ending.wait,
             loop=ending.loop,
             logs=UNSET if context is None else context.logs,
+            head=task.head,
         )
+
+    def _read_segment(self, raw: bytes) -> Segment:
+        """Return the nodes of a segment that this worker serves."""
+        nodes = decode_onward(raw)
+        steps = {
+            (each.source, each.from_port): Following(each, setup)
+            for each in nodes
+            if (setup := self._setup_of(bytes(each.node))).handler is not None
+        }
+        return Segment(steps, frozenset(name for each in nodes for name in each.references))
 
     def _set_up(self, raw: bytes) -> Setup:
         node = decode_task_node(raw)
@@ -433,21 +470,26 @@ def checked_failure(failure: Failure) -> Failure:
     return msgspec.structs.replace(travelled, message=travelled.message[:1000], details={})
 
 
-def crashed(node: TaskNode, execution: TaskExecution, attempt: int) -> Failure:
+def crashed(
+    node: TaskNode, execution: TaskExecution, attempt: int, masker: Masker | None = None
+) -> Failure:
     """Log the exception that is being handled, and return a failure that tells none of its text."""
-    _log.exception(
-        "handler_crashed",
-        execution_id=execution.id,
-        node_id=node.id,
-        node_type=node.type,
-        attempt=attempt,
-    )
+    names = {
+        "execution_id": execution.id,
+        "node_id": node.id,
+        "node_type": node.type,
+        "attempt": attempt,
+    }
+    if masker is None:
+        _log.exception("handler_crashed", **names)
+    else:
+        _log.error("handler_crashed", **names, exception=masker.text(traceback.format_exc()))
     message = f"the handler of {node.type} crashed; the worker's log has the trace"
     return Failure(FailureKind.ERROR, "handler_crashed", message, retryable=True)
 
 
 def _crashed_in(context: Context) -> Failure:
-    return crashed(context.node, context.execution, context.attempt)
+    return crashed(context.node, context.execution, context.attempt, context.masker)
 
 
 def timed_out(node: TaskNode) -> Failure:
