@@ -152,9 +152,8 @@ async def answer(client: Client, execution_id: str) -> None:
     """Give the execution what it cannot have by waiting."""
     await client.post(f"/v1/executions/{execution_id}/signal", {"name": "go", "data": 7})
     query = {"execution_id": execution_id}
-    await clients.until(
-        client, execution_id, "node_waiting", WAITS + 1
-    )  # it goes on after a reminder
+    # One wait is that for the early signal, the other goes on after the reminder.
+    await clients.until(client, execution_id, "node_waiting", WAITS + 2)
     for each in (await client.get("/v1/interactions", query))["items"]:
         await client.post(f"/v1/interactions/{each['id']}/respond", {"approved": True})
 
