@@ -210,6 +210,7 @@ class Up:
             namespace=self._namespace,
             allowed_private_hosts=settings.allowed_private_hosts,
             log_format=settings.log_format or ("console" if self._output.isatty() else "json"),
+            schedulers=settings.schedulers,
         )
 
     def _say(self, text: str) -> None:

@@ -144,6 +144,12 @@ class Loop:
             following, self._following = self._following, None
             await following
 
+    async def caught_up(self) -> None:
+        """Wait until what waits now is handled, published and acknowledged, while the loop goes on."""
+        await self._intake.passed()
+        if self._following is not None:
+            await asyncio.wait((self._following,))
+
     async def handle(self, batch: Sequence[Entry]) -> None:
         """Carry one batch through; entries whose commit lost are decided again."""
         self.counters.batches += 1
@@ -490,6 +496,10 @@ class Loop:
             self._timer_set(min(timer.due_at for timer in pending.timers.values()))
         if state.is_terminal:
             self._executions.drop((state.id,))
+        elif pending.events:
+            self._executions.grew(
+                pending.live, sum([len(recorded.data) for recorded in pending.events])
+            )
 
     def _tell_slots(self, pending: Pending) -> None:
         state = pending.live.state

@@ -22,7 +22,7 @@ from scheduler.admission import Admission
 from scheduler.assembling import Assembling
 from scheduler.core.decision import Admitted, CancelAsked, Reported
 from scheduler.entries import Entry
-from scheduler.executions import Executions, Plans
+from scheduler.executions import CACHE_BYTES, EXECUTION_BYTES, Executions, Plans
 from scheduler.intake import Intake
 from scheduler.loop import Loop
 from scheduler.slots import Slots
@@ -74,9 +74,9 @@ class MakeLoop(Protocol):
     """Makes loops that share nothing but store and bus."""
 
     def __call__(
-        self, *, limit: int = 1000, session: type[AdvanceSession] = AdvanceSession
+        self, *, limit: int = CACHE_BYTES, session: type[AdvanceSession] = AdvanceSession
     ) -> AbstractAsyncContextManager[Loop]:
-        """Return a loop that holds at most `limit` executions."""
+        """Return a loop that holds executions of about `limit` bytes."""
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def make_loop(installation: Installation) -> MakeLoop:
 
     @asynccontextmanager
     async def make(
-        *, limit: int = 1000, session: type[AdvanceSession] = AdvanceSession
+        *, limit: int = CACHE_BYTES, session: type[AdvanceSession] = AdvanceSession
     ) -> AsyncIterator[Loop]:
         store = installation.store
         opened = await session.open(store)
@@ -184,7 +184,7 @@ async def test_a_full_cache_loses_none_of_the_executions_that_are_asked_for(
     installation: Installation, make_loop: MakeLoop
 ) -> None:
     started = await installation.start(await installation.add(LINE), 3, say=False)
-    async with make_loop(limit=2) as loop:
+    async with make_loop(limit=2 * EXECUTION_BYTES) as loop:
         for each in started:
             await loop.handle([entry(each, Admitted())])
         left, oldest, _ = started
