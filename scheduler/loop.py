@@ -83,6 +83,7 @@ class Counters(msgspec.Struct):
     poisonous: int = 0
     refused: dict[str, int] = {}
     republished: int = 0
+    replays: int = 0
 
 
 class Loop:
@@ -108,6 +109,7 @@ class Loop:
         purge: Callable[[str, str], None],
         stream_missing: Callable[[], None],
         timer_set: Callable[[datetime], None],
+        unpublished: Callable[[Iterable[str]], None] = lambda _: None,
         limits: CoreLimits = CORE_LIMITS,
     ) -> None:
         self._intake = intake
@@ -127,6 +129,7 @@ class Loop:
         self._purge = purge
         self._stream_missing = stream_missing
         self._timer_set = timer_set
+        self._unpublished = unpublished
         self._limits = limits
         self._following: asyncio.Task[None] | None = None
         self._heavy: list[tuple[Live, RunKey, Task, int]] = []
@@ -217,6 +220,7 @@ class Loop:
                 await self._executions.admit(entry.execution_id, entry.created, entry.created_at)
         self._executions.drop([each.execution_id for each in batch if self._is_behind(each)])
         fresh = await self._executions.load({entry.execution_id for entry in batch})
+        self.counters.replays += len(fresh)
         for execution_id in fresh:
             self._settle(self._executions.get(execution_id))
         return fresh
@@ -407,7 +411,8 @@ class Loop:
     ) -> None:
         """Acknowledge the inputs of a batch, once the tasks that follow from them are stored."""
         try:
-            self._count(await sending)
+            if not self._count(await sending):
+                self._unpublished(each.live.state.id for each in winners if each.tasks)
             await self._acknowledge(winners, unknown)
         except BusError as error:
             # What was not acknowledged comes again; if the connection is closed for good, the next word says so.
@@ -515,15 +520,17 @@ class Loop:
         for error in (await self._tell(messages)).values():
             log.warning("not_told", error=str(error))
 
-    def _count(self, acks: Sequence[Ack]) -> None:
+    def _count(self, acks: Sequence[Ack]) -> bool:
+        """Count acknowledgements, and return whether all tasks are stored."""
         self.counters.tasks += len(acks)
         refused = [ack for ack in acks if not ack.is_good]
         self.counters.republished += sum(ack is Ack.STILL_THERE for ack in acks)
         if refused:
-            # The tasks stay outstanding in PostgreSQL: the sweeper publishes them again.
+            # The tasks stay outstanding in PostgreSQL: the sweeper has them published again.
             log.warning("tasks_not_published", count=len(refused), first=refused[0].name)
         if Ack.NO_STREAM in refused:
             self._stream_missing()
+        return not refused
 
     async def _acknowledge(self, winners: Iterable[Pending], unknown: Iterable[Entry]) -> None:
         handled = [each for pending in winners for each in pending.entries]

@@ -52,7 +52,7 @@ from scheduler.payloads import PayloadDesk
 from scheduler.purges import Purges
 from scheduler.schedules import Schedules
 from scheduler.slots import Slots
-from scheduler.sweeper import Sweeper
+from scheduler.sweeper import Knowledge, Sweeper
 from scheduler.targets import Targets
 from scheduler.timers import Timers
 from scheduler.tokens import SECRET_BYTES, SECRET_NAME, Tokens
@@ -144,11 +144,16 @@ class Scheduler:
         self._inbox = Inbox(self._intake, tokens, self._letters, bus.publish)
         self._slots = Slots(store, self._intake)
         self._admission = Admission(slots=self._slots_of, now=time.monotonic, leads=self._leads)
-        self._sweeper = Sweeper(store, self._intake, Families(store, self._intake))
+        self.executions = Executions(store, self._plans, limit=settings.cache_bytes)
+        self._sweeper = Sweeper(
+            store,
+            self._intake,
+            Families(store, self._intake),
+            Knowledge(lambda: self._admission, self.executions),
+        )
         self._partitions = Partitions(
             store, scheduler_id, self._own, let_go=self._let_go, tell=self._tell_others
         )
-        self.executions = Executions(store, self._plans, limit=settings.cache_bytes)
         self._timers = Timers(store, clock, self._intake, lambda: self._partitions.owned)
         self._advisories = Advisories(bus, self._intake, self._letters, self._leads)
         self._purges = Purges(bus)
@@ -188,6 +193,7 @@ class Scheduler:
             bury=self._bury,
             purge=self._purges.add,
             stream_missing=self._stream_missing.set,
+            unpublished=self._sweeper.unpublished,
             timer_set=self._timers.expect,
             limits=settings.limits,
         )
