@@ -346,6 +346,7 @@ class Scheduler:
         self._admission.forget_partitions(self._partitions_before - partitions)
         self._partitions_before = partitions
         self._sweeper.own(partitions)
+        self._timers.look_now()
 
     async def _let_go(self, partitions: frozenset[int]) -> None:
         """Finish what was taken from partitions that are not ours any more, and forget what is of them."""

@@ -194,6 +194,7 @@ class Worker:
         self._started_at = datetime.now(UTC)
         self._loop = asyncio.get_running_loop()
         self._is_draining = False
+        self._is_holding = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         # Attempts are not in the group: it would wait for a handler that never ends.
         self._attempts_running: set[asyncio.Task[None]] = set()
@@ -265,6 +266,7 @@ class Worker:
         else:
             held = self.held[message.subject] = Held(message, address, self._loop.time())
             self._slots.put(address.node_type, held)
+            self._is_holding.set()
 
     def _start_waiting(self) -> None:
         while (held := self._slots.take()) is not None:
@@ -381,8 +383,9 @@ class Worker:
             await held.message.ack()
 
     async def _watch(self) -> None:
-        """Look at everything held, 20 times a second: one timer for all instead of several for each."""
+        """Look at everything held, 20 times a second: one timer for all instead of several for each, and none at rest."""
         while True:
+            await self._is_holding.wait()
             await asyncio.sleep(TICK_SECONDS)
             now = self._loop.time()
             for held in [*self.held.values()]:
@@ -393,6 +396,8 @@ class Worker:
             if self._slots.may_ask_again():
                 for pull in self._pulls.values():
                     pull.nudge()
+            if not self.held:
+                self._is_holding.clear()
 
     async def _keep_alive(self, held: Held, now: float) -> None:
         if now - held.kept_at < KEEP_ALIVE_SECONDS or not self._bus.is_connected:
