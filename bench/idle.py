@@ -27,7 +27,7 @@ def name_of(process: psutil.Process) -> str:
     """Return what a process is in the stack."""
     words = process.cmdline()
     if "flotilla" in words:
-        return words[words.index("flotilla") + 1]
+        return str(words[words.index("flotilla") + 1])
     name = process.name()
     return "postgres" if name.startswith("postgres") else name
 
@@ -74,7 +74,7 @@ def measure(root: psutil.Process, seconds: float) -> dict[str, Any]:
 def cpu(process: psutil.Process) -> float:
     """Return the processor time of a process in seconds, without that of its children."""
     times = process.cpu_times()
-    return times.user + times.system
+    return float(times.user + times.system)
 
 
 def main() -> None:

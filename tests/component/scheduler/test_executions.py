@@ -47,7 +47,7 @@ async def test_the_longest_untouched_leave_once_their_bytes_are_too_many(
     await held.load([started[0]])
     await held.load([started[3]])
 
-    assert [each in started[:1] + started[2:4] for each in started if held.get(each)] == [True] * 3
+    assert [each for each in started if held.get(each)] == [started[0], *started[2:4]]
     assert held.bytes == 3 * one
     assert (held.replays, held.replayed_events) == (4, 4)
 
@@ -94,6 +94,7 @@ async def test_those_that_only_wait_have_a_small_part_of_the_cache(
 
     assert [each for each in started if held.get(each)] == started[4:]
 
+    live = of(held, started[5])
     live.state.status = ExecutionStatus.RUNNING
     await held.load([started[5]])
     held.grew(live, 0)
