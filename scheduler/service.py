@@ -157,7 +157,9 @@ class Scheduler:
         self._timers = Timers(store, clock, self._intake, lambda: self._partitions.owned)
         self._advisories = Advisories(bus, self._intake, self._letters, self._leads)
         self._purges = Purges(bus)
-        self._fleets = Fleets(store, announced=self._announced)
+        self._fleets = Fleets(
+            store, announced=self._announced, owned=lambda: self._partitions.owned
+        )
         self._payloads = PayloadDesk(store, tokens, settings.payloads)
         self._triggers = Triggers(
             store,

@@ -42,6 +42,7 @@ SETTINGS = Settings(
         signals=19,
         child_depth=20,
         checkpoints=21,
+        cache_bytes=22,
     ),
 )
 EXPRESSIONS = ExpressionLimits(source_chars=13, steps=14, produced_bytes=15)
@@ -80,7 +81,7 @@ def test_the_scheduler_is_told() -> None:
         "nats://h",
         "/a.creds",
     )
-    assert (told.drain_seconds, told.payloads) == (7, PAYLOADS)
+    assert (told.drain_seconds, told.payloads, told.cache_bytes) == (7, PAYLOADS, 22)
     assert told.limits == CoreLimits(signals=19, child_depth=20, checkpoints=21)
 
 
