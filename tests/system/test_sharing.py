@@ -70,6 +70,12 @@ class Scene:
         self.processes.append(process)
         return process
 
+    async def share(self) -> tuple[Process, Process, Held]:
+        """Start two schedulers and a worker, and wait until they share the partitions."""
+        first, second = await self.start("scheduler"), await self.start("scheduler")
+        await self.start("worker")
+        return first, second, await shares_become(self.installation.store, 8, 8)
+
     async def stop(self) -> None:
         """Stop everything in order."""
         for process in self.processes:
@@ -122,10 +128,8 @@ async def test_two_schedulers_share_the_load_and_one_takes_over_from_a_killed_on
     database_url: str,
 ) -> None:
     async with scene(database_url) as running:
-        first, second = await running.start("scheduler"), await running.start("scheduler")
-        await running.start("worker")
+        first, second, shared = await running.share()
         store = running.installation.store
-        shared = await shares_become(store, 8, 8)
         ids = await running.installation.add(LINE)
 
         started = await running.installation.start(ids, 2 * EXECUTIONS)
@@ -146,10 +150,8 @@ async def test_a_scheduler_that_was_stopped_past_its_leases_does_no_harm(
     database_url: str,
 ) -> None:
     async with scene(database_url) as running:
-        first, second = await running.start("scheduler"), await running.start("scheduler")
-        await running.start("worker")
+        first, second, shared = await running.share()
         store = running.installation.store
-        shared = await shares_become(store, 8, 8)
         ids = await running.installation.add(LINE)
         started = await running.installation.start(ids, EXECUTIONS)
         await running.advances.reach(50, running.of(second, shared))

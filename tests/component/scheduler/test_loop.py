@@ -226,3 +226,38 @@ async def test_after_a_commit_in_doubt_that_happened_its_tasks_are_published(
         await loop.settled()
         assert (await queue_lengths(installation.bus))[ANY].pending == 1
     assert (await installation.row(execution_id)).status == "RUNNING"
+
+
+async def test_what_a_stale_owner_commits_late_loses_and_changes_nothing(
+    installation: Installation, make_loop: MakeLoop
+) -> None:
+    """It slept past its lease with a result in hand, and its successor had the same result delivered meanwhile."""
+    (execution_id,) = await installation.start(await installation.add(LINE), say=False)
+    async with make_loop() as stale, make_loop() as owner:
+        await stale.handle([entry(execution_id, Admitted())])
+        await owner.handle([result(execution_id, "a")])
+        before = await installation.history(execution_id)
+
+        await stale.handle([result(execution_id, "a")])
+
+        await stale.settled()
+        assert stale.counters.conflicts == 1
+        assert stale.counters.refused == {"stale_result": 1}
+        assert await installation.history(execution_id) == before
+
+
+async def test_an_execution_is_read_once_while_it_is_advanced_though_the_cache_is_too_small_for_it(
+    installation: Installation, make_loop: MakeLoop
+) -> None:
+    first, second = await installation.start(await installation.add(LINE), 2, say=False)
+    async with make_loop(limit=1) as loop:
+        await loop.handle([entry(first, Admitted())])
+        await loop.handle([result(first, "a")])
+        await loop.handle([result(first, "b")])
+        assert loop.counters.replays == 1
+
+        await loop.handle([entry(second, Admitted())])
+        await loop.handle([result(first, "c")])
+
+        assert loop.counters.replays == 3
+    assert await successes(installation, first) == ["a", "b", "c"]
