@@ -172,6 +172,7 @@ def scheduler_settings(settings: Settings) -> "SchedulerSettings":
             checkpoints=settings.limits.checkpoints,
         ),
         cache_bytes=settings.limits.cache_bytes,
+        in_segments=settings.segments,
     )
 
 

@@ -20,6 +20,7 @@ from scheduler.core.decision import (
     PauseAsked,
     Reported,
     SignalSent,
+    TaskReturned,
     TimerDue,
     UnpauseAsked,
 )
@@ -151,6 +152,7 @@ def inputs_about(name: str, attempt: int, child_id: str) -> dict[str, Input]:
         "AttemptLost": AttemptLost(*key, attempt, failure()),
         "HandlerStarts": HandlerStarts(*key, attempt, "w", "d"),
         "CallFinished": CallFinished(*key, attempt, "k", raw(1)),
+        "TaskReturned": TaskReturned(*key, attempt, "w", ()),
         "EndWaitAsked": EndWaitAsked(signal_id="s", node_id=key[0], iteration=key[1], by=SOMEBODY),
         "ChildEnded": ChildEnded(
             node_id=key[0],
@@ -170,6 +172,7 @@ FITTING: Final[dict[str, set[str]]] = {
         "Reported loop",
         "AttemptLost",
         "HandlerStarts",
+        "TaskReturned",
         "CallFinished",
     },
     "WAITING": {"TimerDue CHECK", "TimerDue DUE", "EndWaitAsked"},
@@ -261,7 +264,9 @@ INPUTS: Final[dict[str, Input]] = inputs_about("x", 1, "c") | {
 AT_ANY_TIME: Final = {"CancelAsked", "PauseAsked", "SignalSent"}
 TAKEN: Final[dict[str, set[str]]] = {
     "NEW": AT_ANY_TIME | {"Admitted"},
-    "RUNNING": AT_ANY_TIME | FITTING["RUNNING"] | {"TimerDue EXECUTION_TIMEOUT"},
+    "RUNNING": AT_ANY_TIME
+    | (FITTING["RUNNING"] - {"TaskReturned"})  # it is answered, and changes nothing
+    | {"TimerDue EXECUTION_TIMEOUT"},
     "WAITING": AT_ANY_TIME | {"EndWaitAsked", "TimerDue EXECUTION_TIMEOUT"},
 }
 """By status of an execution: what is taken. One that is over takes nothing."""
@@ -280,7 +285,7 @@ def test_every_input_in_every_status_of_the_execution(status: str, given: str) -
         assert decision.refused is None
         assert engine.state.seq > seq
     else:
-        assert decision.refused is not None
+        assert decision.refused is not None or decision.returned is not None
         assert engine.state.seq == seq
     if engine.status.is_terminal and status == engine.status:
         assert decision.refused == "already_finished"
