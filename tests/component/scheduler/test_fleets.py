@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -9,7 +10,6 @@ from contracts.ids import PARTITIONS
 from contracts.messages import Heartbeat, encode
 from db import workers
 from db.workers import WorkerFilters
-from scheduler import fleets
 from scheduler.fleets import Fleets
 from tests.support.installation import Installation
 
@@ -51,11 +51,11 @@ async def test_schedulers_that_share_the_partitions_write_each_worker_once(
         if len(written) == 2:
             both_wrote.set()
 
-    monkeypatch.setattr(fleets.workers, "beat", noting)
+    monkeypatch.setattr(workers, "beat", noting)
     shares = (frozenset(range(8)), frozenset(range(8, PARTITIONS)), frozenset[int]())
     running = []
     for share in shares:
-        fleet = Fleets(installation.store, announced=announced, owned=lambda share=share: share)
+        fleet = Fleets(installation.store, announced=announced, owned=partial(frozenset, share))
         for name in NAMES:
             fleet.heartbeat(beat(name))
         assert fleet.slots("A.B") == len(NAMES)
