@@ -17,7 +17,7 @@ from contracts.validation import examine, validate
 from tests.support.documents import START, chain, document, node, noop, valid_documents, wire
 from tests.support.specs import CATALOGUE
 
-KNOWN = frozenset(("shop", "0197"))
+KNOWN = {"shop": "http", "0197": "http", "hook-secret": "webhook"}
 
 
 def cron_fault(text: str) -> str | None:
@@ -141,7 +141,7 @@ VALID: dict[str, Any] = {
     "an error port": document([START, noop("a"), noop("b")], [wire("start", "a"), wire("a", "b", from_port="error")]),
     "a required port that is wired": document([START, node("p", "CUSTOM.PAIR")], [wire("start", "p"), wire("start", "p", to_port="other")]),
     "an older version": chain(node("p", "CUSTOM.PAIR") | {"type_version": 1}),
-    "a webhook with its secret": document([node("h", "TRIGGER.WEBHOOK") | {"credentials": {"webhook": "shop"}}]),
+    "a webhook with its secret": document([node("h", "TRIGGER.WEBHOOK") | {"credentials": {"webhook": "hook-secret"}}]),
     "a webhook without authentication": document([node("h", "TRIGGER.WEBHOOK", authentication="none")]),
     "a webhook with a filter": document([node("h", "TRIGGER.WEBHOOK", authentication="none", path="a", filter="message.body.total > static.least")], static_data={"least": 1}),
     "webhooks without paths": document([node("h", "TRIGGER.WEBHOOK", authentication="none"), node("i", "TRIGGER.WEBHOOK", authentication="none")]),
@@ -227,6 +227,7 @@ PUBLISH: dict[str, tuple[Any, str, str]] = {
     "a path twice": (document([node("h", "TRIGGER.WEBHOOK", authentication="none", path="a"), node("i", "TRIGGER.WEBHOOK", authentication="none", webhook_path="/a")]), "/nodes/1/parameters/webhook_path", "invalid_parameter"),
     "a name that a webhook's filter does not see": (document([node("h", "TRIGGER.WEBHOOK", authentication="none", filter="input.a")]), "/nodes/0/parameters/filter", "invalid_expression"),
     "a credential that is not there": (with_request() | {"nodes": [START, node("n", "ACTION.HTTP_REQUEST", url="x") | {"credentials": {"http": "gone"}}]}, "/nodes/1/credentials/http", "unknown_credential"),
+    "a credential of another type": (document([node("h", "TRIGGER.WEBHOOK") | {"credentials": {"webhook": "shop"}}]), "/nodes/0/credentials/webhook", "unknown_credential"),
     "a slot that is not there": (chain(noop("n", credentials={"http": "shop"})), "/nodes/1/credentials/http", "unknown_credential"),
     "a cycle": (document([START, noop("a"), noop("b")], [wire("start", "a"), wire("a", "b"), wire("b", "a")]), "/nodes/1", "cycle"),
     "a body that is mixed": (loop(wire("body", "after")), "/nodes/3", "loop_body_mixed"),
@@ -526,7 +527,7 @@ def test_no_schema_is_no_fault(parameters: dict[str, Any]) -> None:
 def test_no_credential_exists_where_none_is_known() -> None:
     raw = chain(node("n", "ACTION.HTTP_REQUEST", url="x") | {"credentials": {"http": "shop"}})
 
-    (problem,) = examine(raw, CATALOGUE, credentials=frozenset()).problems
+    (problem,) = examine(raw, CATALOGUE, credentials={}).problems
 
     assert (problem.pointer, problem.code) == ("/nodes/1/credentials/http", "unknown_credential")
 
