@@ -156,9 +156,16 @@ class Executions:
         """An execution advanced by events of so many bytes: count it anew, with those that wait if it only waits."""
         execution_id = live.state.id
         live.data_bytes += data_bytes
-        if self._live.get(execution_id) is live:
+        if self._live.get(execution_id) is not live:
+            return
+        waits = live.state.status is ExecutionStatus.WAITING
+        if waits or execution_id in self._waiting:
             self._uncount(execution_id, live)
             self._count(execution_id, live)
+        else:  # nearly every step comes by here, and `load` has touched it
+            size = live.estimate
+            self.bytes += size - live.size
+            live.size = size
 
     async def admit(self, execution_id: str, created: msgspec.Raw, at: datetime) -> None:
         """Hold a new execution from the data of its first event, without a read."""
