@@ -26,6 +26,9 @@ HEARTBEAT_PREFIX: Final = "flotilla.heartbeat"
 ANNOUNCE: Final = "flotilla.announce"
 """Request-reply: a worker announces its specs, a scheduler answers once they are stored."""
 
+LEASES: Final = "flotilla.leases"
+"""A scheduler came, or gave partitions back: others look at once at what is theirs now. The message is empty."""
+
 PAYLOAD_PUT: Final = "flotilla.payload.put"
 PAYLOAD_GET: Final = "flotilla.payload.get"
 """Request-reply: workers store large values with a scheduler and read them."""

@@ -202,6 +202,7 @@ def scheduler_settings(settings: Settings) -> "SchedulerSettings":
             checkpoints=settings.limits.checkpoints,
             value_bytes=settings.limits.value_bytes,
         ),
+        cache_bytes=settings.limits.cache_bytes,
         in_segments=settings.segments,
     )
 

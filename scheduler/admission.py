@@ -138,6 +138,13 @@ class Admission:
             fleet.out.discard(attempt)
             fleet.count(int(self._now()))
 
+    def stands_in_line(self, execution_id: str) -> bool:
+        """Whether all that is known of an execution waits for its turn: nothing of it is queued that could be lost."""
+        known = self._known.get(execution_id)
+        return known is not None and not any(
+            attempt in self._fleets[name].out for attempt, name in known.items()
+        )
+
     def settle(self, execution_id: str, is_under_way: Callable[[RunKey, int], bool]) -> None:
         """Free the places of attempts that ended without a result, or whose result came to somebody else."""
         known = self._known.get(execution_id, {})

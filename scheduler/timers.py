@@ -23,7 +23,8 @@ from scheduler.intake import Intake
 log: Final = structlog.get_logger()
 
 LIMIT: Final = 1_000
-LONGEST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 5.0
+"""How late a timer may be that somebody else set in a partition of ours; of our own we know, and of a new one we look."""
 SHORTEST_PAUSE_S: Final = 0.01
 
 
@@ -50,8 +51,12 @@ class Timers:
         if asyncio.get_running_loop().time() + until < self._looks_at:
             self._sooner.set()
 
+    def look_now(self) -> None:
+        """Partitions were gained: their timers may be due."""
+        self._sooner.set()
+
     async def run(self) -> None:
-        """Hand out due timers until canceled; sleeps until the next one, at most a second."""
+        """Hand out due timers until canceled; sleeps until the next one, at most LONGEST_PAUSE_S."""
         while True:
             await self._intake.room()
             self._looks_at = math.inf  # what is set from here on, this look may not see
@@ -79,6 +84,9 @@ class Timers:
         for row in due:
             given = TimerDue(row.key, row.kind, row.node_id, tuple(row.iteration or ()))
             self._intake.put(Entry(execution_id=row.execution_id, given=given))
+        if len(due) == LIMIT:
+            await self._intake.passed()  # those are cleared then, and more are due
+            return SHORTEST_PAUSE_S
         if next_due is None:
             return LONGEST_PAUSE_S
         until = (next_due - self._clock.now()).total_seconds()

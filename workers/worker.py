@@ -214,6 +214,7 @@ class Worker:
         self._started_at = datetime.now(UTC)
         self._loop = asyncio.get_running_loop()
         self._is_draining = False
+        self._is_holding = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         # Attempts are not in the group: it would wait for a handler that never ends.
         self._attempts_running: set[asyncio.Task[None]] = set()
@@ -290,6 +291,7 @@ class Worker:
         else:
             held = self.held[message.subject] = Held(message, address, self._loop.time())
             self._slots.put(address.node_type, held)
+            self._is_holding.set()
 
     def _start_waiting(self) -> None:
         while (held := self._slots.take()) is not None:
@@ -475,8 +477,9 @@ class Worker:
             del self._paused[next(iter(self._paused))]
 
     async def _watch(self) -> None:
-        """Look at everything held, 20 times a second: one timer for all instead of several for each."""
+        """Look at everything held, 20 times a second: one timer for all instead of several for each, and none at rest."""
         while True:
+            await self._is_holding.wait()
             await asyncio.sleep(TICK_SECONDS)
             now = self._loop.time()
             for held in [*self.held.values()]:
@@ -487,6 +490,8 @@ class Worker:
             if self._slots.may_ask_again():
                 for pull in self._pulls.values():
                     pull.nudge()
+            if not self.held:
+                self._is_holding.clear()
 
     async def _keep_alive(self, held: Held, now: float) -> None:
         if now - held.kept_at < KEEP_ALIVE_SECONDS or not self._bus.is_connected:

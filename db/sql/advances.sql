@@ -230,11 +230,20 @@ order by execution.id
 
 -- name: abandoned
 -- Executions of some partitions that are not over though their workflow was deleted.
-  select execution.id
-    from workflows as workflow
-    join workflow_executions as execution on execution.workflow_id = workflow.id
-   where workflow.deleted_at is not null
-     and execution.status in ('NEW', 'RUNNING', 'WAITING')
-     and get_byte(uuid_send(execution.id), 15) & 15 = any ($1::integer[])
-order by execution.id
-   limit $2;
+-- Deleted workflows come first, whatever the planner thinks: a walk along the executions would pass all that there are.
+with gone as materialized (
+    select id
+      from workflows
+     where deleted_at is not null
+)
+select execution.id
+  from gone
+ cross join lateral (
+         select id
+           from workflow_executions
+          where workflow_id = gone.id
+            and status in ('NEW', 'RUNNING', 'WAITING')
+            and get_byte(uuid_send(id), 15) & 15 = any ($1::integer[])
+          limit $2
+       ) as execution
+ limit $2;

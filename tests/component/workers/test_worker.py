@@ -43,7 +43,8 @@ from tests.component.workers.rig import (
 )
 from tests.support.tasks import EXECUTION_ID, task, task_node
 from workers import worker as worker_module
-from workers.held import Stop
+from workers.held import Held, Stop
+from workers.slots import Slots
 from workers.worker import Worker
 
 pytestmark = pytest.mark.component
@@ -499,3 +500,34 @@ async def test_a_cancel_before_the_first_step_of_an_attempt_gives_its_slot_back(
 
         assert context.node.id == "second"
         await until(lambda: is_empty(rig))
+
+
+async def test_a_worker_that_holds_nothing_looks_at_nothing(
+    server: NatsServer, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "TICK_SECONDS", 0)
+    monkeypatch.setattr(worker_module, "HEARTBEAT_SECONDS", 0.01)
+    looks = 0
+
+    class Counting(Slots[Held]):
+        def may_ask_again(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return super().may_ask_again()
+
+    monkeypatch.setattr(worker_module, "Slots", Counting)
+    beats: asyncio.Queue[CoreMessage] = asyncio.Queue()
+    await rig.bus.subscribe(f"{subjects.HEARTBEAT_PREFIX}.*", beats.put)
+    gate = Gate()
+    async with working(server.url, gate.handler()):
+        await rig.send()
+        await rig.next(gate.started)
+        gate.open.set()
+        await rig.report()
+        await until(lambda: is_empty(rig))
+        seen = looks
+        assert seen > 0
+        for _ in range(10):
+            await rig.next(beats)
+
+        assert looks <= seen + 2
