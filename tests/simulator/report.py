@@ -18,7 +18,7 @@ from tests.simulator.graphs import FEATURES
 from tests.simulator.shapes import AFTER_THE_END, ASKS, work_of
 from tests.simulator.simulation import Outcome, run
 
-SLICE: Final = 100
+SLICE: Final = 50
 OBJECTS: Final = 100_000
 """So many objects may come into being before unreachable ones among them are looked for."""
 REPEATED_EVERY: Final = 50

@@ -18,7 +18,7 @@ import pytest
 from tests.simulator import commit, report
 
 SEEDS = 10_000
-CHUNKS = 10
+CHUNKS = 20
 REPOSITORY = Path(__file__).parents[2]
 
 
