@@ -146,13 +146,18 @@ class Publisher:
 
         Raises InvalidSubject and BusClosed; some of the messages may have been sent then.
         """
+        sent = await self.send_all(messages)
+        return [ack for each in sent for ack in await each]
+
+    async def send_all(self, messages: Iterable[Outgoing]) -> list[asyncio.Future[list[Ack]]]:
+        """Write all, and return the acknowledgements to come, in the order of the messages. Raises like `publish_all`."""
         left = list(messages)
-        sent: list[_Batch] = []
+        sent: list[asyncio.Future[list[Ack]]] = []
         while left:
             room = await self._room()
-            sent.append(await self._send_all(left[:room]))
+            sent.append((await self._send_all(left[:room])).done)
             left = left[room:]
-        return [ack for batch in sent for ack in await batch.done]
+        return sent
 
     async def send(
         self, subject: str, data: bytes, headers: Headers | None = None

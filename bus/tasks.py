@@ -43,6 +43,14 @@ class _Deleted(msgspec.Struct):
     success: bool
 
 
+class _State(msgspec.Struct):
+    last_seq: int = 0
+
+
+class _StreamInfo(msgspec.Struct):
+    state: _State
+
+
 class _Info(msgspec.Struct):
     name: str
     config: dict[str, Any]
@@ -92,6 +100,11 @@ async def delete_message(bus: Bus, stream: str, seq: int) -> bool:
             return False
         raise
     return answer.success
+
+
+async def last_sequence(bus: Bus, stream: str) -> int:
+    """Return the sequence of the last message that a stream stored, 0 if none. Raises like `api.ask`."""
+    return (await api.ask(bus, f"STREAM.INFO.{stream}", answer=_StreamInfo)).state.last_seq
 
 
 async def queue_lengths(bus: Bus) -> dict[str, Queue]:

@@ -132,7 +132,10 @@ class NodeStarted(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NodeSucceeded(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """An attempt answered on these ports; `tries` counts the failures before."""
+    """An attempt answered on these ports; `tries` counts the failures before.
+
+    `goes_on` names the node that its worker works on since: the first attempt of it is under way.
+    """
 
     ports: dict[str, msgspec.Raw]
     tries: int = 0
@@ -141,6 +144,7 @@ class NodeSucceeded(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     usage: Usage | None = None
     logs: MaybeRaw = UNSET
     pinned: bool = False
+    goes_on: str | None = None
 
 
 class NodeFailed(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -108,12 +108,35 @@ class Resumed(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     answered_by: By | None = None
 
 
+class Head(msgspec.Struct, frozen=True):
+    """The attempt at the beginning of a segment: its task stands for those that follow, its token proves their results."""
+
+    node_id: str
+    attempt: int
+
+
+class Onward(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A node that a worker may go on with by itself, once `source` yielded on `from_port` and on no other port.
+
+    `references` are the nodes that its expressions name.
+    """
+
+    source: str
+    from_port: str = "main"
+    to_port: str = "main"
+    mapping: dict[str, Any] | None = None
+    references: tuple[str, ...] = ()
+    node: msgspec.Raw  # TaskNode
+
+
 class Task(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A request for one attempt. `token` must come back with the result, or the result is refused.
 
     `loop` is the scope of the body that the node is in. A loop gets the scope of its next iteration too,
     which its condition sees: `next_loop`; `is_asked` once it iterates, and says whether it goes on.
-    `checkpoints` are the finished calls of earlier attempts.
+    `checkpoints` are the finished calls of earlier attempts. `onward` are the nodes of the segment that may
+    follow, the same bytes for every task of this node; `head` is there if the segment began before this node: the token is
+    the head's then.
     """
 
     v: int = 1
@@ -131,6 +154,8 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_asked: bool = False
     resumed: Resumed | None = None
     checkpoints: dict[str, msgspec.Raw] = {}
+    onward: MaybeRaw = UNSET  # a list of Onward
+    head: Head | None = None
 
 
 class ChildOrder(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -188,6 +213,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=
     """The end of one attempt: outputs per port, a failure, a wait, or the order of a loop.
 
     Instants by the worker's clock. `usage` leaves out what the attempt's checkpoints told of theirs.
+    `head` is that of the task; `goes_on` names the node of the segment that the worker works on from now on.
     """
 
     execution_id: str
@@ -204,6 +230,8 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=
     loop: LoopOrder | None = None
     usage: Usage | None = None
     logs: MaybeRaw = UNSET
+    head: Head | None = None
+    goes_on: str | None = None
 
 
 class Starting(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="starting"):
@@ -235,6 +263,22 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     key: str
     value: msgspec.Raw = NULL
     usage: Usage | None = None
+    head: Head | None = None
+    reply_to: str | None = None
+
+
+class Returned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="returned"):
+    """A worker was given the task of a segment whose worker was lost, and asks how far that came.
+
+    The answer, to `reply_to`, holds the task that is outstanding now; a code if none is.
+    """
+
+    execution_id: str
+    node_id: str
+    iteration: Iteration = ()
+    attempt: int
+    token: str
+    worker_id: str
     reply_to: str | None = None
 
 
@@ -250,7 +294,7 @@ class UnreadableTask(
     headers: dict[str, str] = {}
 
 
-Report = Result | Starting | Checkpoint | UnreadableTask
+Report = Result | Starting | Checkpoint | Returned | UnreadableTask
 """What workers may say on the inbox."""
 
 
@@ -361,13 +405,17 @@ Command = (
 
 
 class CommandAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The scheduler's word after the commit: the status now, and the `code` of a refusal."""
+    """The scheduler's word after the commit: the status now, and the `code` of a refusal.
+
+    `task` is what a worker asked for that was given a segment again.
+    """
 
     execution_id: str
     status: ExecutionStatus | None = None
     version: int = 0
     code: str | None = None
     detail: str | None = None
+    task: MaybeRaw = UNSET
 
 
 class CancelNotice(msgspec.Struct, frozen=True):
@@ -375,6 +423,13 @@ class CancelNotice(msgspec.Struct, frozen=True):
 
     execution_id: str
     reason: str = ""
+
+
+class PauseNotice(msgspec.Struct, frozen=True):
+    """Tells workers whether they may go on with further nodes of an execution by themselves."""
+
+    execution_id: str
+    paused: bool = True
 
 
 class LiveEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -419,6 +474,7 @@ encode: Final = msgspec.json.Encoder().encode
 decode_task: Final = msgspec.json.Decoder(Task).decode
 decode_task_node: Final = msgspec.json.Decoder(TaskNode).decode
 decode_task_execution: Final = msgspec.json.Decoder(TaskExecution).decode
+decode_onward: Final = msgspec.json.Decoder(tuple[Onward, ...]).decode
 decode_report: Final = msgspec.json.Decoder(Report).decode
 decode_command: Final = msgspec.json.Decoder(Command).decode
 decode_answer: Final = msgspec.json.Decoder(CommandAnswer).decode

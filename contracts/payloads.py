@@ -32,7 +32,7 @@ ATTEMPT_VALUES: Final = 4
 MOST_NESTED: Final = 8
 """Values that are references inside values that are references, and so on."""
 
-_NO_VALUES: Final = frozenset({"execution", "node", "error", "logs", "fields", "choices"})
+_NO_VALUES: Final = frozenset({"execution", "node", "onward", "error", "logs", "fields", "choices"})
 """Fields of messages that are no values of nodes, or that somebody reads before they reach one."""
 
 _MARK: Final = b'{"%s":' % KEY.encode()

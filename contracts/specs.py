@@ -4,7 +4,7 @@ Workers announce the specs of the handlers they hold; the gateway validates docu
 A node type whose ports depend on its parameters names those parameters in `port_parameters`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -91,6 +91,11 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The first part of the name, such as `FLOW`."""
         return self.type.split(".", 1)[0]
 
+    @property
+    def fleet(self) -> str | None:
+        """The node type whose workers carry tasks of it out; None for a trigger, which never has any."""
+        return None if self.family == "TRIGGER" else self.preset_of or self.type
+
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, or None."""
         return next((parameter for parameter in self.parameters if parameter.name == name), None)
@@ -131,6 +136,11 @@ def _ports_in(value: Any) -> Iterator[str]:
         for item in value:
             if isinstance(item, Mapping) and isinstance(item.get("port"), str):
                 yield item["port"]
+
+
+def fleets(specs: Iterable[NodeSpec]) -> tuple[str, ...]:
+    """Return the node types that have a queue."""
+    return tuple(dict.fromkeys(spec.fleet for spec in specs if spec.fleet is not None))
 
 
 class Catalogue:

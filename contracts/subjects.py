@@ -19,6 +19,7 @@ TRIGGER_PREFIX: Final = "flotilla.trigger"
 EVENT_PREFIX: Final = "flotilla.event"
 LIVE_PREFIX: Final = "flotilla.live"
 CANCEL_PREFIX: Final = "flotilla.cancel"
+PAUSE_PREFIX: Final = "flotilla.pause"
 HEARTBEAT_PREFIX: Final = "flotilla.heartbeat"
 ANNOUNCE: Final = "flotilla.announce"
 """Request-reply: a worker announces its specs, a scheduler answers once they are stored."""
@@ -147,6 +148,11 @@ def live_of_execution(execution_id: str) -> str:
 def cancel(execution_id: str) -> str:
     """Return the core subject that tells workers to stop what they do for an execution."""
     return f"{CANCEL_PREFIX}.{execution_id}"
+
+
+def pause(execution_id: str) -> str:
+    """Return the core subject that tells workers whether they may go on with an execution by themselves."""
+    return f"{PAUSE_PREFIX}.{execution_id}"
 
 
 def heartbeat(worker_id: str) -> str:

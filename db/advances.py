@@ -27,6 +27,9 @@ COMMIT_SECONDS: Final = 60.0
 
 CLOSE_SECONDS: Final = 5.0
 
+PLAIN: Final = "commit_events"
+WHOLE: Final = "commit_batch"
+
 _SQL: Final = queries.load("advances")
 _TERMINAL: Final = frozenset(map(str, TERMINAL_EXECUTION))
 
@@ -133,6 +136,19 @@ class Advance(msgspec.Struct, frozen=True):
         """Whether the execution ends with it."""
         return self.status in _TERMINAL
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it changes nothing but the execution and its history."""
+        return not (
+            self.timers
+            or self.cleared
+            or self.children
+            or self.released
+            or self.given_up
+            or self.opened
+            or self.closed
+        )
+
 
 class StoredExecution(msgspec.Struct, frozen=True):
     """An execution with its whole history, to replay."""
@@ -152,7 +168,7 @@ class AdvanceSession:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._connection: asyncpg.Connection[Row] | None = None
-        self._statement: PreparedStatement[Row] | None = None
+        self._statements: dict[str, PreparedStatement[Row]] = {}
 
     @classmethod
     async def open(cls, store: Store) -> Self:
@@ -182,10 +198,10 @@ class AdvanceSession:
                 await self._connection.close(timeout=CLOSE_SECONDS)
 
     async def _commit_all(self, batch: Sequence[Advance]) -> frozenset[str]:
-        arguments = columns(batch)
+        statement, arguments = statement_of(batch)
         if self._connection is None or self._connection.is_closed():
             await self._connect()
-        commit = asyncio.create_task(self._commit(arguments), name="commit_batch")
+        commit = asyncio.create_task(self._commit(statement, arguments), name=statement)
         try:
             await self._finished(commit)
         except asyncio.CancelledError:
@@ -206,7 +222,8 @@ class AdvanceSession:
         try:
             if not self._store.is_pooled:
                 with errors.translated():
-                    self._statement = await connection.prepare(_SQL["commit_batch"])
+                    for name in (PLAIN, WHOLE):
+                        self._statements[name] = await connection.prepare(_SQL[name])
         except BaseException:
             connection.terminate()
             raise
@@ -216,9 +233,9 @@ class AdvanceSession:
         if self._connection is not None:
             self._connection.terminate()
 
-    async def _commit(self, arguments: Sequence[object]) -> frozenset[str]:
+    async def _commit(self, statement: str, arguments: Sequence[object]) -> frozenset[str]:
         try:
-            rows = await self._run(arguments)
+            rows = await self._run(statement, arguments)
         except errors.DRIVER_ERRORS as error:
             if _is_refusal(error):
                 raise errors.translate(error) from error
@@ -226,14 +243,13 @@ class AdvanceSession:
             raise errors.CommitInDoubt(errors.describe(error)) from error
         return frozenset([str(execution_id) for (execution_id,) in rows])
 
-    async def _run(self, arguments: Sequence[object]) -> list[Row]:
+    async def _run(self, statement: str, arguments: Sequence[object]) -> list[Row]:
         assert self._connection is not None
         if self._store.is_pooled:
             async with self._connection.transaction():
                 await self._connection.execute(_SQL["plan_by_keys"])
-                return await self._connection.fetch(_SQL["commit_batch"], *arguments)
-        assert self._statement is not None
-        return await self._statement.fetch(*arguments)
+                return await self._connection.fetch(_SQL[statement], *arguments)
+        return await self._statements[statement].fetch(*arguments)
 
 
 async def load(store: Store, execution_ids: Sequence[str]) -> dict[str, StoredExecution]:
@@ -291,10 +307,23 @@ async def abandoned(store: Store, partitions: Sequence[int], limit: int) -> tupl
     return tuple(str(row["id"]) for row in rows)
 
 
-def columns(batch: Iterable[Advance]) -> list[Sequence[object] | str]:
-    """Return the arguments of `commit_batch`: one array per column, executions in the order of their ids."""
-    ordered = sorted(batch, key=lambda advance: advance.execution_id)
-    alive = [advance for advance in ordered if not advance.is_terminal]
+def statement_of(batch: Iterable[Advance]) -> tuple[str, list[Sequence[object] | str]]:
+    """Return the statement that commits a batch, by name, and its arguments: one array per column."""
+    ordered = sorted(
+        batch, key=lambda advance: advance.execution_id
+    )  # no two sessions wait for each other
+    if all(advance.is_plain for advance in ordered):
+        return PLAIN, [*_plain_columns(ordered), *_flags(ordered)]
+    return WHOLE, [
+        *_plain_columns(ordered),
+        *_timer_columns(ordered),
+        *_flags(ordered),
+        *_family_columns(ordered),
+    ]
+
+
+def _plain_columns(ordered: Iterable[Advance]) -> list[Sequence[object]]:
+    """Return what becomes of the executions, and their events."""
     return [
         *_transposed(
             [
@@ -319,6 +348,13 @@ def columns(batch: Iterable[Advance]) -> list[Sequence[object] | str]:
             ],
             width=8,
         ),
+    ]
+
+
+def _timer_columns(ordered: Iterable[Advance]) -> list[Sequence[object]]:
+    """Return timers to set and to clear."""
+    alive = [advance for advance in ordered if not advance.is_terminal]
+    return [
         *_transposed(
             [
                 (*timer[:4], _array(timer.iteration), timer.due_at)
@@ -336,8 +372,20 @@ def columns(batch: Iterable[Advance]) -> list[Sequence[object] | str]:
             ],
             width=2,
         ),
+    ]
+
+
+def _flags(ordered: Iterable[Advance]) -> list[Sequence[object]]:
+    """Return the executions that end, and those that stand paused."""
+    return [
         [advance.execution_id for advance in ordered if advance.is_terminal],
         [advance.execution_id for advance in ordered if advance.paused],
+    ]
+
+
+def _family_columns(ordered: Iterable[Advance]) -> list[Sequence[object] | str]:
+    """Return children to create and to let go of, and questions to open and to close."""
+    return [
         _json([child for advance in ordered for child in advance.children]),
         *_transposed(
             [

@@ -171,6 +171,7 @@ def scheduler_settings(settings: Settings) -> "SchedulerSettings":
             child_depth=settings.limits.child_depth,
             checkpoints=settings.limits.checkpoints,
         ),
+        in_segments=settings.segments,
     )
 
 

@@ -87,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     otel_exporter_otlp_endpoint: str | None = None
     otel_exporter_otlp_traces_endpoint: str | None = None
     otel_sdk_disabled: bool = False
+    segments: bool = True
     flotilla_url: str | None = None
     flotilla_token: str | None = None
     limits: Limits = Limits()
@@ -368,6 +369,7 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": Variable(
         "otel_exporter_otlp_traces_endpoint", _url("http", "https"), "http://host:4318/v1/traces, taken as it stands"
     ),
+    "SEGMENTS": Variable("segments", _boolean, "true, false"),
     "OTEL_SDK_DISABLED": Variable("otel_sdk_disabled", _boolean, "true, false"),
     "FLOTILLA_URL": Variable("flotilla_url", _web_address, "http://… or https://…, a gateway's address"),
     "FLOTILLA_TOKEN": Variable("flotilla_token", _token, "printable ASCII characters without blanks", is_secret=True),

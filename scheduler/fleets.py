@@ -10,6 +10,7 @@ import structlog
 
 from contracts import messages
 from contracts.messages import Announced, Heartbeat, encode
+from contracts.specs import fleets
 from db import node_types, workers
 from db.errors import StoreError
 from db.store import Store
@@ -55,8 +56,7 @@ class Fleets:
         try:
             announcement = messages.decode_announcement(data)
             await node_types.store(self._store, announcement.specs)
-            served = (spec.preset_of or spec.type for spec in announcement.specs)
-            await self._announced(tuple(dict.fromkeys(served)))
+            await self._announced(fleets(announcement.specs))
         except (msgspec.DecodeError, StoreError) as error:
             log.warning("announcement_refused", error=str(error))
             return encode(Announced(error=str(error)))

@@ -22,6 +22,7 @@ from contracts.messages import (
     PauseExecution,
     Report,
     Result,
+    Returned,
     SendSignal,
     StartExecution,
     Starting,
@@ -41,6 +42,7 @@ from scheduler.core.decision import (
     PauseAsked,
     Reported,
     SignalSent,
+    TaskReturned,
     UnpauseAsked,
 )
 from scheduler.dead_letters import Letters, letter_of, letter_of_task
@@ -49,6 +51,9 @@ from scheduler.intake import Intake
 from scheduler.tokens import Tokens
 
 log: Final = structlog.get_logger()
+
+Attested = Result | Starting | Checkpoint | Returned
+"""What a worker says of an attempt, with the token that its task held."""
 
 Tell = Callable[[str, bytes], Awaitable[None]]
 """Sends a core message."""
@@ -80,14 +85,23 @@ class Inbox:
         if isinstance(report, UnreadableTask):
             self._unreadable(message, report)
             return
-        key = (report.node_id, report.iteration)
-        if not self._tokens.fits(report.token, report.execution_id, key, report.attempt):
+        if not self._is_proven(report):
             await self._refuse(message, report)
             return
         reply_to = None if isinstance(report, Result) else report.reply_to
         self._put(message, report.execution_id, _reported(report), reply_to)
 
-    async def _refuse(self, message: Message, report: Result | Starting | Checkpoint) -> None:
+    def _is_proven(self, report: Attested) -> bool:
+        """Whether a report holds the token of its attempt, or of the one that its segment began with."""
+        head = report.head if isinstance(report, Result | Checkpoint) else None
+        node_id, attempt = (
+            (report.node_id, report.attempt) if head is None else (head.node_id, head.attempt)
+        )
+        return self._tokens.fits(
+            report.token, report.execution_id, (node_id, report.iteration), attempt
+        )
+
+    async def _refuse(self, message: Message, report: Attested) -> None:
         self.refused += 1
         log.warning(
             "result_refused",
@@ -144,7 +158,7 @@ class Inbox:
             self._put(message, command.execution_id, _asked(command), command.reply_to)
 
 
-def _reported(report: Result | Starting | Checkpoint) -> Input:
+def _reported(report: Attested) -> Input:
     """Return what a worker says of an attempt."""
     match report:
         case Result():
@@ -165,7 +179,10 @@ def _reported(report: Result | Starting | Checkpoint) -> Input:
                 report.key,
                 report.value,
                 report.usage,
+                report.head,
             )
+        case Returned():
+            return TaskReturned(report.node_id, report.iteration, report.attempt)
         case _:
             assert_never(report)
 

@@ -36,7 +36,14 @@ from contracts.execution.state import ExecutionState
 from contracts.failures import Failure, FailureKind
 from contracts.ids import RunKey
 from contracts.limits import CORE_LIMITS, CoreLimits
-from contracts.messages import CancelNotice, CommandAnswer, Result, Task, encode
+from contracts.messages import (
+    CancelNotice,
+    CommandAnswer,
+    PauseNotice,
+    Result,
+    Task,
+    encode,
+)
 from contracts.payloads import PayloadError
 from contracts.statuses import ExecutionStatus
 from db.advances import AdvanceSession
@@ -48,6 +55,7 @@ from scheduler.core import tasks
 from scheduler.core.advance import advance
 from scheduler.core.decision import (
     AS_WISHED,
+    EARLY,
     NOTHING,
     Admitted,
     AttemptLost,
@@ -108,6 +116,7 @@ class Loop:
         purge: Callable[[str, str], None],
         stream_missing: Callable[[], None],
         timer_set: Callable[[datetime], None],
+        in_segments: bool = True,
         limits: CoreLimits = CORE_LIMITS,
     ) -> None:
         self._intake = intake
@@ -127,6 +136,7 @@ class Loop:
         self._purge = purge
         self._stream_missing = stream_missing
         self._timer_set = timer_set
+        self._in_segments = in_segments
         self._limits = limits
         self._following: asyncio.Task[None] | None = None
         self._heavy: list[tuple[Live, RunKey, Task, int]] = []
@@ -386,26 +396,37 @@ class Loop:
         if self._heavy:
             outgoing += await self._lightened()
         outgoing += [message for pending in winners for message in kin(pending)]
-        sending = asyncio.ensure_future(self._publisher.publish_all(outgoing))
-        await self._say([message for pending in winners for message in self._told(pending)])
+        sent = await self._send(outgoing)  # first of all: workers wait for it
+        told = [message for pending in winners for message in self._told(pending)]
+        await self._say(told + await self._returned(winners))
         for pending in winners:
             self._leave(pending)
-        finishing = self._finish(sending, winners, unknown)
-        self._following = asyncio.create_task(finishing, name="acknowledge")
+        if sent is not None:
+            finishing = self._finish(sent, winners, unknown)
+            self._following = asyncio.create_task(finishing, name="acknowledge")
+
+    async def _send(
+        self, outgoing: Iterable[Outgoing]
+    ) -> Sequence[Awaitable[Sequence[Ack]]] | None:
+        """Write tasks and commands; None if that failed, when what they follow from is not acknowledged."""
+        try:
+            return await self._publisher.send_all(outgoing)
+        except BusError as error:
+            _not_acknowledged(error)
+            return None
 
     async def _finish(
         self,
-        sending: Awaitable[Sequence[Ack]],
+        sent: Iterable[Awaitable[Sequence[Ack]]],
         winners: Sequence[Pending],
         unknown: Sequence[Entry],
     ) -> None:
         """Acknowledge the inputs of a batch, once the tasks that follow from them are stored."""
         try:
-            self._count(await sending)
+            self._count([ack for each in sent for ack in await each])
             await self._acknowledge(winners, unknown)
         except BusError as error:
-            # What was not acknowledged comes again; if the connection is closed for good, the next word says so.
-            log.warning("batch_not_acknowledged", error=str(error))
+            _not_acknowledged(error)
 
     def _free(self, winners: Iterable[Pending]) -> None:
         """Free the places of attempts that are over, and let those in whose turn it is."""
@@ -442,14 +463,23 @@ class Loop:
 
     def _task(self, live: Live, key: RunKey) -> Outgoing | None:
         """Return the message of a node run's task; one with too much in it is left to `_lightened`."""
-        run = live.state.runs[key]
-        token = self._tokens.make(live.state.id, key, run.attempt)
-        task = tasks.build(live.plan, live.state, key, execution=live.task_execution, token=token)
+        task = self._build(live, key)
         data = encode(task)
         if self._values.is_heavy(data):
             self._heavy.append((live, key, task, len(data)))
             return None
         return Outgoing(subjects.task(tasks.address(live.plan, live.state, key)), data)
+
+    def _build(self, live: Live, key: RunKey) -> Task:
+        head = tasks.head_of(live.state, key)
+        return tasks.build(
+            live.plan,
+            live.state,
+            key,
+            execution=live.task_execution,
+            token=self._tokens.make(live.state.id, (head.node_id, key[1]), head.attempt),
+            in_segments=self._in_segments,
+        )
 
     async def _lightened(self) -> list[Outgoing]:
         """Return tasks with large values apart, or let attempts fail whose tasks are still too large."""
@@ -476,9 +506,31 @@ class Loop:
         if pending.stop:
             notice = CancelNotice(state.id, state.status)
             yield subjects.cancel(state.id), encode(notice), None, ""
+        elif pending.pauses:
+            yield subjects.pause(state.id), encode(PauseNotice(state.id, state.paused)), None, ""
         for entry, decision in pending.entries:
-            if entry.reply_to is not None:
+            if entry.reply_to is not None and decision.returned is None and not is_early(decision):
                 yield entry.reply_to, encode(answer(state, entry, decision)), None, ""
+
+    async def _returned(self, winners: Iterable[Pending]) -> list[Sendable]:
+        """Return the answers to workers that were given a segment again: the task that is outstanding there now."""
+        answers: list[Sendable] = []
+        for pending in winners:
+            state = pending.live.state
+            for entry, decision in pending.entries:
+                if entry.reply_to is None or decision.returned is None:
+                    continue
+                if not state.runs[decision.returned].has_task:
+                    continue  # a later input ended it: the worker asks again
+                task = self._build(pending.live, decision.returned)
+                data = encode(task)
+                if self._values.is_heavy(data):
+                    user_id = state.created.user_id
+                    data = encode(await self._values.lightened(user_id, task, size=len(data)))
+                said = answer(state, entry, decision)
+                said = msgspec.structs.replace(said, task=msgspec.Raw(data))
+                answers.append((entry.reply_to, encode(said), None, ""))
+        return answers
 
     def _leave(self, pending: Pending) -> None:
         """Let this process follow a commit: queued tasks go, slots are given on, timers expected, and what is over forgotten."""
@@ -525,7 +577,7 @@ class Loop:
             if entry.reply_to is not None:
                 refusal = CommandAnswer(entry.execution_id, code="not_found")
                 answers.append((entry.reply_to, encode(refusal), None, ""))
-        done = (*(entry for entry, _ in handled), *unknown)
+        done = (*(entry for entry, decision in handled if not is_early(decision)), *unknown)
         messages = [each.message for each in done if each.message is not None]
         acks = [each.sendable(ACK) for each in messages if isinstance(each, Message)]
         await self._say([*answers, *acks])
@@ -577,6 +629,11 @@ def in_order(storing: Sequence[Pending]) -> Iterator[Sequence[Pending]]:
         yield [each]
 
 
+def is_early(decision: Decision) -> bool:
+    """Whether an input is left unacknowledged and unanswered: it comes again, after what it follows from."""
+    return decision.refused == EARLY
+
+
 def kin(pending: Pending) -> Iterator[Outgoing]:
     """Yield what an advance tells other executions: children to start or to end, a parent that waits."""
     for child in pending.children:
@@ -607,3 +664,8 @@ def too_large(state: ExecutionState, key: RunKey, size: int, limit: int) -> Entr
     )
     lost = AttemptLost(key[0], key[1], state.runs[key].attempt, failure)
     return Entry(execution_id=state.id, given=lost)
+
+
+def _not_acknowledged(error: BusError) -> None:
+    """Say that a batch comes again; if the connection is closed for good, the next word that is sent says so."""
+    log.warning("batch_not_acknowledged", error=str(error))

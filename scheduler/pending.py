@@ -10,6 +10,8 @@ from contracts.history import (
     ChildFinished,
     Event,
     EventMessage,
+    ExecutionPaused,
+    ExecutionResumed,
     ExecutionStarted,
     IterationFinished,
     MaybeRaw,
@@ -32,6 +34,7 @@ from scheduler.executions import Live
 from scheduler.values import PayloadsNeeded
 
 FAILURES: Final = frozenset({NodeFailed, IterationFinished})
+PAUSES: Final = frozenset({ExecutionPaused, ExecutionResumed})
 
 
 class Recorded(NamedTuple):
@@ -56,6 +59,7 @@ class Pending:
         "live",
         "needs",
         "opened",
+        "pauses",
         "released",
         "stop",
         "tasks",
@@ -77,6 +81,7 @@ class Pending:
         self.released: list[str] = []
         self.given_up: list[str] = []
         self.stop = False
+        self.pauses = False
         self.fails = (
             False  # attempts may have ended, here or in a whole iteration, that nobody reports
         )
@@ -85,12 +90,14 @@ class Pending:
     def add(self, entry: Entry, decision: Decision) -> None:
         """Collect one decision; the last event of it carries what it dispatched."""
         self.entries.append((entry, decision))
+        begun = decision.dispatched + decision.gone_on if decision.gone_on else decision.dispatched
         for event in decision.events:
-            dispatched = decision.dispatched if event is decision.events[-1] else ()
+            dispatched = begun if event is decision.events[-1] else ()
             self.events.append(Recorded(event, history.encode_data(event.data), dispatched))
             if type(event.data) is ChildFinished:
                 self.released.append(event.data.child_execution_id)
             self.fails = self.fails or type(event.data) in FAILURES
+            self.pauses = self.pauses or type(event.data) in PAUSES
         self.tasks.update(dict.fromkeys(decision.dispatched))
         # Most decisions have none of what follows, and every step comes by here.
         if decision.cleared or decision.timers:
@@ -121,7 +128,10 @@ class Pending:
     @property
     def refuses(self) -> bool:
         """Whether an input changed nothing, which is true only of a state that is not behind."""
-        return any(decision.refused is not None for _, decision in self.entries)
+        return any(
+            decision.refused is not None or decision.returned is not None
+            for _, decision in self.entries
+        )
 
     @property
     def slot_wanted(self) -> Slot | None:

@@ -30,6 +30,7 @@ from contracts.limits import CORE_LIMITS, CoreLimits
 from contracts.messages import Result, start_of
 from contracts.payloads import PayloadLimits
 from contracts.schedules import Calendar
+from contracts.specs import fleets
 from db import history_partitions, node_types, secrets
 from db.advances import AdvanceSession
 from db.clock import DatabaseClock
@@ -70,7 +71,10 @@ ENVELOPE_BYTES: Final = 16_384
 
 
 class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scheduler needs to run; `drain_seconds` bounds the orderly stop."""
+    """What a scheduler needs to run; `drain_seconds` bounds the orderly stop.
+
+    `in_segments` workers go on with the next node by themselves where they may.
+    """
 
     database_url: str
     nats_url: str
@@ -81,6 +85,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "0.1.0"
     payloads: PayloadLimits = PayloadLimits()
     limits: CoreLimits = CORE_LIMITS
+    in_segments: bool = True
 
 
 async def run_scheduler(
@@ -182,6 +187,7 @@ class Scheduler:
             purge=self._purges.add,
             stream_missing=self._stream_missing.set,
             timer_set=self._timers.expect,
+            in_segments=settings.in_segments,
             limits=settings.limits,
         )
 
@@ -200,7 +206,7 @@ class Scheduler:
         secret = await secrets.get_or_create(store, SECRET_NAME, os.urandom(SECRET_BYTES))
         session = await AdvanceSession.open(store)
         stack.push_async_callback(session.close)
-        await provision.ensure(bus, [spec.type for spec in await node_types.load(store)])
+        await provision.ensure(bus, fleets(await node_types.load(store)))
         return cls(
             settings,
             scheduler_id,
@@ -216,6 +222,7 @@ class Scheduler:
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """Run until `stop` is set, then let the loop finish what it has."""
+        self._bus.attach(self)
         await self._bus.subscribe(f"{subjects.HEARTBEAT_PREFIX}.*", self._on_heartbeat)
         await self._bus.subscribe(subjects.ANNOUNCE, self._on_announcement, queue="schedulers")
         service = services.Service(
@@ -313,6 +320,13 @@ class Scheduler:
         self._plans.forget_catalogue()
         await provision.ensure_task_consumers(self._bus, types)
 
+    def disconnected(self) -> None:
+        """Told by the bus: what was on its way is in doubt."""
+
+    def reconnected(self) -> None:
+        """Told by the bus: a restarted server has forgotten consumers, and what was sent may not have arrived."""
+        self._stream_missing.set()
+
     # --- what is owned -------------------------------------------------------------------------
 
     async def _own(self, partitions: frozenset[int]) -> None:
@@ -352,7 +366,7 @@ class Scheduler:
         except StoreError as error:
             log.warning("provisioning_waits", error=str(error))
             return  # the streams are still missing, so that we are asked again
-        await provision.ensure(self._bus, [spec.type for spec in specs])
+        await provision.ensure(self._bus, fleets(specs))
         self._sweeper.sweep_all()
 
     async def _restore_streams(self) -> None:

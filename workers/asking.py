@@ -21,6 +21,8 @@ from contracts.failures import Failure, FailureKind
 from contracts.messages import (
     Checkpoint,
     CommandAnswer,
+    Head,
+    Returned,
     Starting,
     decode_answer,
     encode,
@@ -94,6 +96,24 @@ class Asker:
             )
         return None if answer is None else answer.code is None
 
+    async def found(self, held: Held, prepared: Prepared) -> CommandAnswer | None:
+        """Ask how far a segment came whose worker was lost; None without an answer."""
+        task = prepared.task
+        head = task.head or Head(prepared.node.id, task.attempt)
+
+        def question(reply_to: str) -> Returned:
+            return Returned(
+                execution_id=prepared.execution.id,
+                node_id=head.node_id,
+                iteration=task.iteration,
+                attempt=head.attempt,
+                token=task.token,
+                worker_id=self._worker_id,
+                reply_to=reply_to,
+            )
+
+        return await self._ask(held, question)
+
     async def keep(
         self, held: Held, prepared: Prepared, key: str, value: msgspec.Raw
     ) -> Failure | None:
@@ -114,6 +134,7 @@ class Asker:
                 worker_id=self._worker_id,
                 key=key,
                 value=value,
+                head=task.head,
                 reply_to=reply_to,
             )
 
@@ -125,7 +146,7 @@ class Asker:
         return None
 
     async def _ask(
-        self, held: Held, question: Callable[[str], Starting | Checkpoint]
+        self, held: Held, question: Callable[[str], Starting | Checkpoint | Returned]
     ) -> CommandAnswer | None:
         """Put a question until it is answered; None once that takes too long or the lease is lost."""
         self._number += 1

@@ -24,11 +24,13 @@ from contracts.failures import Failure, FailureKind
 from contracts.inputs import arrivals, merge, refusal, scope_of
 from contracts.messages import (
     LoopOrder,
+    Onward,
     Result,
     Task,
     TaskExecution,
     TaskNode,
     WaitOrder,
+    decode_onward,
     decode_task,
     decode_task_execution,
     decode_task_node,
@@ -89,13 +91,31 @@ class Setup(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
+class Following(msgspec.Struct, frozen=True):
+    """A node that a worker may go on with, set up."""
+
+    onward: Onward
+    setup: Setup
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """What may follow whom, by the node before and the port that it yielded on; `named` nodes are asked for by later ones."""
+
+    steps: dict[tuple[str, str], Following]
+    named: frozenset[str]
+
+
 class Prepared(msgspec.Struct, frozen=True):
-    """A task that was understood. `may_refer` until its large values are in place, if it has any."""
+    """A task that was understood. `may_refer` until its large values are in place, if it has any.
+
+    `segment` is what its worker may go on with.
+    """
 
     task: Task
     execution: TaskExecution
     setup: Setup
     may_refer: bool = False
+    segment: Segment | None = None
 
     @property
     def node(self) -> TaskNode:
@@ -129,6 +149,7 @@ class Attempts:
         self._tracer = tracer
         self._setup_of = lru_cache(SETUPS_KEPT)(self._set_up)
         self._execution_of = lru_cache(SETUPS_KEPT)(decode_task_execution)
+        self._segment_of = lru_cache(SETUPS_KEPT)(self._read_segment)
 
     def read(self, body: bytes) -> Prepared:
         """Return what the bytes of a task mean. Raises UnreadableTask."""
@@ -139,6 +160,7 @@ class Attempts:
                 self._execution_of(bytes(task.execution)),
                 self._setup_of(bytes(task.node)),
                 may_refer(body),
+                None if task.onward is UNSET else self._segment_of(bytes(task.onward)),
             )
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UnreadableTask(str(error)) from error
@@ -184,7 +206,18 @@ class Attempts:
             wait=ending.wait,
             loop=ending.loop,
             logs=UNSET if context is None else context.logs,
+            head=task.head,
         )
+
+    def _read_segment(self, raw: bytes) -> Segment:
+        """Return the nodes of a segment that this worker serves."""
+        nodes = decode_onward(raw)
+        steps = {
+            (each.source, each.from_port): Following(each, setup)
+            for each in nodes
+            if (setup := self._setup_of(bytes(each.node))).handler is not None
+        }
+        return Segment(steps, frozenset(name for each in nodes for name in each.references))
 
     def _set_up(self, raw: bytes) -> Setup:
         node = decode_task_node(raw)

@@ -18,7 +18,7 @@ class Stop(Enum):
 class Held:
     """One held task. Times are of the event loop's clock, in seconds.
 
-    `kept_at` is when the lease was last renewed. `has_begun` once its `task` has taken its first step: cancelled
+    `address` is that of the attempt under way: in a segment its task may be that of another node. `kept_at` is when the lease was last renewed. `has_begun` once its `task` has taken its first step: cancelled
     before, it would never take any. `prepared` is there while the handler runs, `asking` while
     the scheduler is asked whether it may be called. `is_settled` once what becomes of the task is decided
     without the handler: whatever it answers later is dropped.
@@ -43,6 +43,13 @@ class Held:
         self.is_shown = False
         self.progress: tuple[str, float | None] | None = None
         self.progress_at = 0.0
+
+    def go_on(self, address: TaskAddress) -> None:
+        """Take it that the attempt is over and the next one of the segment begins."""
+        self.address = address
+        self.prepared = None
+        self.is_shown = False
+        self.progress = None
 
     def note_progress(self, message: str, percent: float | None) -> None:
         """Keep the latest progress, for the next time that any is shown."""

@@ -13,7 +13,7 @@ from bus.payloads import PayloadClient, PayloadRefused
 from contracts import payloads
 from contracts.execution import values
 from contracts.failures import Failure, FailureKind
-from contracts.messages import LoopOrder, Result
+from contracts.messages import Head, LoopOrder, Result
 from contracts.payloads import BadReference, Claim, PayloadLimits, Reference
 from workers.attempt import Prepared
 
@@ -61,7 +61,7 @@ class Payloads:
         except PayloadRefused as refused:
             failure = _not_stored(prepared, refused)
             return msgspec.structs.replace(
-                result, ports=None, wait=None, loop=None, failure=failure
+                result, ports=None, wait=None, loop=None, failure=failure, goes_on=None
             )
 
     async def stored(
@@ -123,11 +123,12 @@ class Cache:
 
 def _claim(prepared: Prepared) -> Claim:
     task = prepared.task
+    head = task.head or Head(prepared.node.id, task.attempt)  # whose token it is
     return Claim(
         execution_id=prepared.execution.id,
-        node_id=prepared.node.id,
+        node_id=head.node_id,
         iteration=task.iteration,
-        attempt=task.attempt,
+        attempt=head.attempt,
         token=task.token,
     )
 

@@ -38,19 +38,19 @@ class Reporter:
         self._worker_id = worker_id
         self._loop = asyncio.get_running_loop()
 
-    async def report(self, held: Held, result: Result) -> bool:
-        """Store a result; False once the lease was lost, when the task is somebody else's."""
+    async def report(self, held: Held, result: Result) -> Result | None:
+        """Store a result, and return it as it was stored; None once the lease was lost, when the task is somebody else's."""
         data = encode(result)
         if len(data) > self._bus.max_payload and result.logs is not UNSET:
             _log.warning("logs_dropped", execution_id=result.execution_id, node_id=result.node_id)
             result = msgspec.structs.replace(result, logs=UNSET)
             data = encode(result)
         if len(data) > self._bus.max_payload:
-            result = msgspec.structs.replace(
-                result, ports=None, failure=too_large(len(data), self._bus.max_payload)
-            )
+            failure = too_large(len(data), self._bus.max_payload)
+            result = msgspec.structs.replace(result, ports=None, failure=failure, goes_on=None)
             data = encode(result)
-        return await self.store(subjects.result(held.address), data, held)
+        is_stored = await self.store(subjects.result(held.address), data, held)
+        return result if is_stored else None
 
     async def report_unreadable(self, message: Message, error: str) -> None:
         """Report a task that cannot be understood, then let the server give it up."""

@@ -94,6 +94,14 @@ class Slots(Generic[T]):
         mine.seconds += (seconds - mine.seconds) / 8
         self.busy -= 1
 
+    def go_on(self, node_type: str, seconds: float, following: str) -> None:
+        """Let an attempt be followed in its slot by one of another, or the same, type."""
+        self.release(node_type, seconds)
+        other = self._types[following]
+        self._active += not other.running
+        other.running += 1
+        self.busy += 1
+
     def withdraw(self) -> list[T]:
         """Take back all that waits."""
         items = [item for each in self._types.values() for item in each.waiting]

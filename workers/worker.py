@@ -23,6 +23,7 @@ from typing import Final
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from bus.client import Bus, CoreMessage
 from bus.ending import end
@@ -40,6 +41,7 @@ from contracts.messages import (
     CancelNotice,
     Heartbeat,
     LiveEvent,
+    PauseNotice,
     Result,
     decode_announced,
     encode,
@@ -51,6 +53,7 @@ from nodes.context import Clock, Services
 from nodes.http_client import HttpClient
 from nodes.regex import Re2
 from nodes.registry import Handler
+from workers import segments
 from workers.asking import Asker
 from workers.attempt import (
     Attempts,
@@ -61,8 +64,9 @@ from workers.attempt import (
     timed_out,
 )
 from workers.held import Held, Stop
+from workers.horizon import Horizon
 from workers.payloads import Payloads
-from workers.reports import ENVELOPE_BYTES, Reporter, read_address
+from workers.reports import ENVELOPE_BYTES, LEASE_SECONDS, Reporter, read_address
 from workers.slots import Slots
 
 TICK_SECONDS: Final = 0.05
@@ -78,6 +82,7 @@ CANCELS_KEPT: Final = 1024
 ANNOUNCE_PAUSE_SECONDS: Final = 30.0
 
 _log: Final = structlog.get_logger("flotilla.workers")
+_decode_pause: Final = msgspec.json.Decoder(PauseNotice).decode
 _decode_cancel: Final = msgspec.json.Decoder(CancelNotice).decode
 
 
@@ -187,10 +192,12 @@ class Worker:
         self._payloads = payloads
         self._reporter = Reporter(bus, publisher, worker_id)
         self._asker = Asker(bus, self._reporter, payloads, worker_id)
+        self._horizon = Horizon(bus)
         self._slots: Slots[Held] = Slots(settings.concurrency, self._node_types)
         self._arrivals = Arrivals()
         self._pulls: dict[str, Pull] = {}
         self._canceled: dict[str, None] = {}  # executions, the oldest first
+        self._paused: dict[str, None] = {}
         self._started_at = datetime.now(UTC)
         self._loop = asyncio.get_running_loop()
         self._is_draining = False
@@ -213,13 +220,16 @@ class Worker:
             background = [
                 tasks.create_task(self._watch(), name="watch"),
                 tasks.create_task(self._beat(), name="heartbeat"),
+                tasks.create_task(self._horizon.run(), name="horizon"),
                 tasks.create_task(self._announce(), name="announce"),
                 tasks.create_task(self._bus.lost(), name="bus"),
                 tasks.create_task(self._faulted(), name="attempts"),
             ]
             cancels = await self._bus.subscribe(subjects.cancel("*"), self._on_cancel)
+            pauses = await self._bus.subscribe(subjects.pause("*"), self._on_pause)
             await self._work(stop)
             await self._drain()
+            await pauses.unsubscribe()
             await cancels.unsubscribe()
             await end(*background)
 
@@ -299,20 +309,65 @@ class Worker:
             self._leave(held)
 
     async def _attempt(self, held: Held) -> None:
-        """Read, run, report, acknowledge."""
+        """Read, run and report, go on as long as the segment does, acknowledge."""
         try:
             prepared = self._attempts.read(held.message.data)
         except UnreadableTask as error:
             await self._reporter.report_unreadable(held.message, str(error))
             return
+        if prepared.segment is not None and self._horizon.is_behind(held.message):
+            following = await self._found(held, prepared)
+        else:
+            following = await self._step(held, prepared)
+        while following is not None:
+            following = await self._step(held, following)
+
+    async def _step(self, held: Held, prepared: Prepared) -> Prepared | None:
+        """Carry one attempt out and report it; return the one to go on with, or acknowledge the task."""
         result = await self._result(held, prepared)
         if result is None:
-            return
+            return None
+        following = self._following(held, prepared, result)
+        if following is not None:
+            result = msgspec.structs.replace(result, goes_on=following.node.id)
         if self._payloads.is_heavy(result) and not held.is_settled:
             held.prepared = None  # the handler is done: its timeout counts no more
             result = await self._payloads.lightened(prepared, result)
-        if not held.is_settled and await self._reporter.report(held, result):
+        stored = None if held.is_settled else await self._reporter.report(held, result)
+        if stored is None:
+            return None
+        if following is None or stored.goes_on is None:
             await held.message.ack()
+            return None
+        self._go_on(held, following)
+        return following
+
+    def _following(self, held: Held, prepared: Prepared, result: Result) -> Prepared | None:
+        """Return the attempt to go on with, unless somebody else is to have it, or nobody now."""
+        is_stopping = self._is_draining or held.stop is not None or held.is_settled
+        has_lapsed = self._loop.time() - held.kept_at > LEASE_SECONDS
+        if is_stopping or has_lapsed or held.address.execution_id in self._paused:
+            return None
+        return segments.following(prepared, result)
+
+    def _go_on(self, held: Held, following: Prepared) -> None:
+        assert held.started_at is not None
+        address = segments.address_of(following)
+        seconds = self._loop.time() - held.started_at
+        self._slots.go_on(held.address.node_type, seconds, address.node_type)
+        held.go_on(address)
+
+    async def _found(self, held: Held, prepared: Prepared) -> Prepared | None:
+        """Return the attempt that a segment whose worker was lost had come to; one that is over is acknowledged."""
+        answer = await self._asker.found(held, prepared)
+        if answer is None:
+            return None
+        if answer.task is UNSET:
+            await held.message.ack()
+            return None
+        found = self._attempts.read(bytes(answer.task))
+        self._go_on(held, found)
+        return found
 
     async def _result(self, held: Held, prepared: Prepared) -> Result | None:
         """Carry an attempt out, once its large values are there and it may be; return its result, if any."""
@@ -379,6 +434,15 @@ class Worker:
             # At once, not when the handler has cleaned up: nobody waits for its result.
             held.is_settled = True
             await held.message.ack()
+
+    async def _on_pause(self, message: CoreMessage) -> None:
+        """Go on with no further nodes of a paused execution: the scheduler dispatches what follows later."""
+        notice = _decode_pause(message.data)
+        self._paused.pop(notice.execution_id, None)
+        if notice.paused:
+            self._paused[notice.execution_id] = None
+        if len(self._paused) > CANCELS_KEPT:
+            del self._paused[next(iter(self._paused))]
 
     async def _watch(self) -> None:
         """Look at everything held, 20 times a second: one timer for all instead of several for each."""

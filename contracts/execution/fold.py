@@ -37,7 +37,7 @@ from contracts.history import (
     TimerFired,
 )
 from contracts.ids import RunKey
-from contracts.messages import Resumed
+from contracts.messages import Head, Resumed
 from contracts.model import OnError
 from contracts.statuses import (
     TERMINAL_NODE_RUN,
@@ -105,7 +105,7 @@ def _apply(step: Transition, event: Event) -> None:
     state = step.state
     match event.data:
         case NodeSucceeded():
-            _node_succeeded(step, key_of(event), event.data)
+            _node_succeeded(step, event, event.data)
         case NodeFailed():
             _node_failed(step, key_of(event), event.data)
         case NodesSkipped():
@@ -174,11 +174,15 @@ def _started(step: Transition) -> None:
             step.become_ready(node, state.runs[key], key)
 
 
-def _node_succeeded(step: Transition, key: RunKey, data: NodeSucceeded) -> None:
+def _node_succeeded(step: Transition, event: Event, data: NodeSucceeded) -> None:
+    key = key_of(event)
     run = step.state.runs[key]
     _reported(run, data)
     run.ports = data.ports
     run.pinned = data.pinned
+    if data.goes_on is not None:
+        assert event.attempt is not None
+        step.go_on((data.goes_on, key[1]), run.head or Head(key[0], event.attempt))
     step.end(key, run, NodeRunStatus.SUCCESS)
     step.give(key)
 

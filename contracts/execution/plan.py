@@ -105,12 +105,22 @@ class Join(msgspec.Struct, frozen=True):
     proceeds: bool = False
 
 
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker may go on with after a node, and what its task must carry for that; made in `segments`."""
+
+    encoded: msgspec.Raw
+    references: tuple[str, ...]
+    names_trigger: bool
+    names_loop: bool
+
+
 class PlannedNode(msgspec.Struct, frozen=True, kw_only=True):
     """A node as the engine sees it: every default resolved, its constant bytes encoded once.
 
     `fleet` is the node type whose workers serve it; `loops` are the loops around it, outermost first;
     `loop` is its body if it is one; `incoming` leaves out what leads back into it. `references` are
-    the nodes that its expressions name; `encoded` is its `TaskNode`.
+    the nodes that its expressions name; `encoded` is its `TaskNode`. `follows` is the connection over which a
+    worker may go on to it by itself, if it may.
     """
 
     id: str
@@ -134,6 +144,7 @@ class PlannedNode(msgspec.Struct, frozen=True, kw_only=True):
     loops: tuple[str, ...]
     loop: PlannedLoop | None
     join: Join | None
+    follows: PlannedConnection | None
     pinned: dict[str, msgspec.Raw] | None
     task_node: TaskNode
     encoded: msgspec.Raw
@@ -152,7 +163,10 @@ class PlannedNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A compiled workflow version. `nodes` is in document order, lenders without a run left out."""
+    """A compiled workflow version. `nodes` is in document order, lenders without a run left out.
+
+    `segments` keeps what `segments.after` made, by node.
+    """
 
     version_id: str
     workflow_id: str
@@ -161,6 +175,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None
     failure_workflow: str | None
     document: Document
+    segments: dict[str, Segment | None] = {}
 
     @property
     def triggers(self) -> tuple[PlannedNode, ...]:
@@ -198,6 +213,8 @@ class _Compiler:
         planned = self._connections()
         self._incoming = _grouped(planned, by_target=True)
         self._outgoing = _grouped(planned, by_target=False)
+        # Behind a join that did not wait for all, the nodes that expressions name may still be under way.
+        self._has_early_joins = any(_join(each, self._spec(each)) for each in document.nodes)
 
     def node(self, node: Node, index: int) -> PlannedNode:
         """Compile one node."""
@@ -232,9 +249,44 @@ class _Compiler:
             loops=self.graph.loops[node.id],
             loop=self._loop(node, spec),
             join=_join(node, spec),
+            follows=incoming[0]
+            if self._can_follow(node, spec, incoming, references, names)
+            else None,
             pinned=_pinned(self._document, node, spec),
             task_node=task_node,
             encoded=msgspec.Raw(_encode(task_node)),
+        )
+
+    def _can_follow(
+        self,
+        node: Node,
+        spec: NodeSpec,
+        incoming: tuple[PlannedConnection, ...],
+        references: frozenset[str],
+        names: frozenset[str],
+    ) -> bool:
+        """Whether a worker that did the node before has all it takes to go on with this one.
+
+        It has not, where something else may stand for the node, where only the scheduler knows the instant at which it became
+        ready, a secret is asked for under the node's own token, or a value was awaited by nobody.
+        """
+        if len(incoming) != 1 or incoming[0].way is not Way.ALONG:
+            return False
+        wire = incoming[0]
+        beside = self._outgoing[wire.source]
+        return not (
+            self.graph.loops[wire.source] != self.graph.loops[node.id]
+            or sum(each.from_port == wire.from_port for each in beside) > 1
+            or is_loop(spec)
+            or node.disabled
+            or node.id in self._document.pin_data
+            or (node.delivery or spec.delivery) is not Delivery.AT_LEAST_ONCE
+            or spec.after_wait == "dispatch"
+            or "now" in names
+            or node.credentials
+            or spec.credentials
+            or self.graph.borrowed.get(node.id)
+            or (references and self._has_early_joins)
         )
 
     def _spec(self, node: Node) -> NodeSpec:

@@ -22,7 +22,7 @@ from contracts.history import (
     Wait,
 )
 from contracts.ids import RunKey
-from contracts.messages import Resumed
+from contracts.messages import Head, Resumed
 from contracts.model import OnError
 from contracts.statuses import ExecutionStatus, NodeRunStatus, SkipReason
 
@@ -33,7 +33,8 @@ class NodeRun(msgspec.Struct):
     `attempt` numbers the dispatches, `tries` the failures; `usage` is that of all attempts; `ready_at`
     is the instant that expressions call `now`. `taken` are the connections whose values it takes, where it did not wait for
     all. `has_task` says that its current attempt is outstanding, `started_as` which delivery of an
-    at-most-once attempt called the handler. `resumed` is why a node run that waited goes on.
+    at-most-once attempt called the handler. `resumed` is why a node run that waited goes on. `head` is the
+    attempt whose task covers this one: a worker went on with it by itself.
     """
 
     unresolved: int
@@ -57,6 +58,7 @@ class NodeRun(msgspec.Struct):
     carried: bool = False
     taken: tuple[PlannedConnection, ...] | None = None
     has_task: bool = False
+    head: Head | None = None
     started_as: str | None = None
     wait: Wait | None = None
     waiting_since: datetime | None = None

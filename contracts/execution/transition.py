@@ -22,7 +22,7 @@ from contracts.execution.state import (
 from contracts.failures import Failure
 from contracts.history import NULL, LoopStarted, MaybeRaw, SignalReceived, Wait
 from contracts.ids import Iteration, RunKey
-from contracts.messages import Resumed
+from contracts.messages import Head, Resumed
 from contracts.statuses import (
     TERMINAL_NODE_RUN,
     ItemError,
@@ -39,7 +39,7 @@ WAITING = NodeRunStatus.WAITING
 class Touched:
     """What one event brought about, for whoever decides what follows.
 
-    `dispatched` node runs need a task; `standing` ones are ready and need none, for a pin or their
+    `dispatched` node runs need a task, `gone_on` ones have one: their worker went on with them by itself. `standing` ones are ready and need none, for a pin or their
     input stands for their output; `dead` were skipped. `joining` wait for more inputs, but not for
     ever, and `overdue` ones waited too long. `yielding` waited, and give what arrived. `results_due` are iterations whose result a mapping
     makes; `loops_over` have no iteration left, `loops_failed` failed with one. `closed` are waits that
@@ -50,6 +50,7 @@ class Touched:
         "closed",
         "dead",
         "dispatched",
+        "gone_on",
         "joining",
         "loops_failed",
         "loops_over",
@@ -61,6 +62,7 @@ class Touched:
 
     def __init__(self) -> None:
         self.dispatched: list[RunKey] = []
+        self.gone_on: list[RunKey] = []
         self.standing: list[RunKey] = []
         self.dead: list[RunKey] = []
         self.joining: list[RunKey] = []
@@ -75,7 +77,7 @@ class Touched:
 class Transition:
     """Changes the state for one event, at its instant; `settle` carries all consequences through."""
 
-    __slots__ = ("_beginning", "_ended", "_over", "at", "plan", "state", "touched")
+    __slots__ = ("_beginning", "_ended", "_going_on", "_over", "at", "plan", "state", "touched")
 
     def __init__(self, plan: Plan, state: ExecutionState, at: datetime) -> None:
         self.plan = plan
@@ -85,6 +87,7 @@ class Transition:
         self._ended: list[RunKey] = []
         self._beginning: list[tuple[RunKey, LoopStarted]] = []
         self._over: list[RunKey] = []
+        self._going_on: tuple[RunKey, Head] | None = None
 
     # --- node runs ---------------------------------------------------------------------------
 
@@ -132,9 +135,16 @@ class Transition:
         else:
             self.dispatch(key, run)
 
+    def go_on(self, key: RunKey, head: Head) -> None:
+        """Take it that a worker works on a node run from the moment it is ready, paused or not."""
+        self._going_on = key, head
+
     def dispatch(self, key: RunKey, run: NodeRun) -> None:
         """Make an attempt outstanding, or hold it back while the execution is paused."""
-        if self.state.paused:
+        head = None
+        if self._going_on is not None and self._going_on[0] == key:
+            head = self._going_on[1]
+        elif self.state.paused:
             self.state.held[key] = None
             return
         run.status = RUNNING
@@ -142,8 +152,9 @@ class Transition:
         run.dispatched_at = self.at
         run.started_as = None
         run.has_task = True
+        run.head = head
         self.state.outstanding += 1
-        self.touched.dispatched.append(key)
+        (self.touched.dispatched if head is None else self.touched.gone_on).append(key)
 
     def reported(self, run: NodeRun) -> None:
         """Take the current attempt as over."""

@@ -10,7 +10,7 @@ from typing import assert_never
 import msgspec
 from msgspec import UNSET
 
-from contracts.execution import fold, values
+from contracts.execution import fold, segments, values
 from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState, NodeRun
 from contracts.failures import Failure, FailureKind
@@ -30,13 +30,14 @@ from contracts.history import (
     TimerFired,
     Timing,
 )
-from contracts.ids import RunKey
+from contracts.ids import Iteration, RunKey
 from contracts.limits import CORE_LIMITS, CoreLimits
-from contracts.messages import LoopOrder, Result
+from contracts.messages import Head, LoopOrder, Result
 from contracts.statuses import NodeRunStatus, SkipReason, TimerKind
 from contracts.times import rfc3339
 from scheduler.core import results, waiting
 from scheduler.core.decision import (
+    EARLY,
     Admitted,
     Assemble,
     AttemptLost,
@@ -51,6 +52,7 @@ from scheduler.core.decision import (
     Reported,
     SignalSent,
     Target,
+    TaskReturned,
     Timer,
     TimerDue,
     UnpauseAsked,
@@ -104,6 +106,8 @@ def advance(
             return _handler_starts(step, given)
         case CallFinished():
             return _call_finished(step, given)
+        case TaskReturned():
+            return _task_returned(step, given)
         case PauseAsked():
             return _pause_asked(step, given)
         case UnpauseAsked():
@@ -163,23 +167,38 @@ def _start_triggers(step: Step) -> None:
 # --- attempts ------------------------------------------------------------------------------------
 
 
-def _current(step: Step, key: RunKey, attempt: int) -> NodeRun | None:
-    """Return the node run if this is its attempt under way."""
+def _current(step: Step, key: RunKey, attempt: int, head: Head | None = None) -> NodeRun | None:
+    """Return the node run if this is its attempt under way, begun by itself or after this head."""
     run = step.state.runs.get(key)
-    if run is None or not run.has_task or run.attempt != attempt:
+    if run is None or not run.has_task or run.attempt != attempt or run.head != head:
         return None
     return run
+
+
+def _refusal(step: Step, key: RunKey, head: Head | None) -> Decision:
+    """Return why a report is refused: its attempt is over, or has not begun as far as is known yet."""
+    return refuse("stale_result" if head is None or not _is_awaited(step, key, head) else EARLY)
+
+
+def _is_awaited(step: Step, key: RunKey, head: Head) -> bool:
+    """Whether the segment of a node run is still at a node before it: what happened there was stored before, and comes."""
+    node_id, path = key
+    while (wire := step.plan.nodes[node_id].follows) is not None and node_id != head.node_id:
+        node_id = wire.source
+        run = step.state.runs.get((node_id, path))
+        if run is not None and run.has_task:
+            return (run.head or Head(node_id, run.attempt)) == head
+    return False
 
 
 def _reported(step: Step, given: Reported) -> Decision:
     """Take the result of the current attempt; any other is refused."""
     result = given.result
     key = (result.node_id, result.iteration)
-    run = _current(step, key, result.attempt)
+    run = _current(step, key, result.attempt, result.head)
     if run is None:
-        return refuse("stale_result")
-    dispatched_at = rfc3339(run.dispatched_at) if run.dispatched_at else None
-    timing = Timing(dispatched_at, result.started_at, result.finished_at)
+        return _refusal(step, key, result.head)
+    timing = Timing(_dispatched_at(run, result), result.started_at, result.finished_at)
     failure = results.failure_of(step.plan.nodes[key[0]], result, step.at)
     if failure is not None:
         step.fail(key, run, failure, result=result, timing=timing)
@@ -196,19 +215,54 @@ def _reported(step: Step, given: Reported) -> Decision:
             worker_id=result.worker_id,
             usage=result.usage,
             logs=result.logs,
+            goes_on=_goes_on(step, key, result),
         )
         step.record(succeeded, key, run.attempt)
     return step.decision()
 
 
+def _dispatched_at(run: NodeRun, result: Result) -> str | None:
+    """Return when an attempt could begin; of one that its worker went on to, that was when it did."""
+    if run.head is not None:
+        return result.started_at
+    return rfc3339(run.dispatched_at) if run.dispatched_at else None
+
+
+def _goes_on(step: Step, key: RunKey, result: Result) -> str | None:
+    """Return the node that a worker went on with, if it may."""
+    named = result.goes_on
+    if named is None or not segments.may_go_on(step.plan, key[0], result.ports, named):
+        return None
+    return named
+
+
 def _attempt_lost(step: Step, lost: AttemptLost) -> Decision:
-    """Fail an attempt whose result will not come."""
-    key = (lost.node_id, lost.iteration)
-    run = _current(step, key, lost.attempt)
-    if run is None:
+    """Fail an attempt whose result will not come, or the one that its worker had come to in its segment."""
+    key = _outstanding_under(step, lost.node_id, lost.iteration, lost.attempt)
+    if key is None:
         return refuse("stale_result")
-    step.fail(key, run, lost.failure)
+    step.fail(key, step.state.runs[key], lost.failure)
     return step.decision()
+
+
+def _task_returned(step: Step, given: TaskReturned) -> Decision:
+    """Tell which node run is outstanding under a task."""
+    key = _outstanding_under(step, given.node_id, given.iteration, given.attempt)
+    return refuse("stale_result") if key is None else Decision(returned=key)
+
+
+def _outstanding_under(step: Step, node_id: str, path: Iteration, attempt: int) -> RunKey | None:
+    """Return the node run that the task of an attempt stands for: its own, or one in the segment that began with it."""
+    run = step.state.runs.get((node_id, path))
+    if run is None:
+        return None
+    if run.has_task and run.attempt == attempt:
+        return node_id, path
+    head = Head(node_id, attempt)
+    runs = step.state.runs.items()
+    return next(
+        (key for key, run in runs if run.has_task and run.head == head and key[1] == path), None
+    )
 
 
 def _handler_starts(step: Step, given: HandlerStarts) -> Decision:
@@ -236,9 +290,9 @@ def _handler_starts(step: Step, given: HandlerStarts) -> Decision:
 def _call_finished(step: Step, given: CallFinished) -> Decision:
     """Keep the value of a finished call, once."""
     key = (given.node_id, given.iteration)
-    run = _current(step, key, given.attempt)
+    run = _current(step, key, given.attempt, given.head)
     if run is None:
-        return refuse("stale_result")
+        return _refusal(step, key, given.head)
     if given.key in run.checkpoints:
         return refuse("repeated")
     found, most = len(run.checkpoints), step.limits.checkpoints

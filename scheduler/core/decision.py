@@ -12,7 +12,7 @@ from contracts.execution.state import ExecutionState
 from contracts.failures import Failure
 from contracts.history import NULL, By, Event, ExecutionCreated, MaybeRaw, Slot, Usage
 from contracts.ids import Iteration, RunKey
-from contracts.messages import InteractionOrder, Result
+from contracts.messages import Head, InteractionOrder, Result
 from contracts.statuses import ExecutionStatus, TimerKind
 
 
@@ -72,6 +72,15 @@ class CallFinished(msgspec.Struct, frozen=True):
     key: str
     value: msgspec.Raw
     usage: Usage | None = None
+    head: Head | None = None
+
+
+class TaskReturned(msgspec.Struct, frozen=True):
+    """A worker was given the task of an attempt that may have gone on to other nodes, and asks how far it came."""
+
+    node_id: str
+    iteration: Iteration
+    attempt: int
 
 
 class AttemptLost(msgspec.Struct, frozen=True):
@@ -151,6 +160,7 @@ Input = (
     | Reported
     | HandlerStarts
     | CallFinished
+    | TaskReturned
     | AttemptLost
     | CancelAsked
     | PauseAsked
@@ -203,7 +213,8 @@ class ClosedInteraction(msgspec.Struct, frozen=True, kw_only=True):
 class Decision(msgspec.Struct, frozen=True):
     """What follows from one input: events to commit, and what to do once they are.
 
-    `dispatched` are node runs whose task is to be published; `stop_workers` says that results of
+    `dispatched` are node runs whose task is to be published, `gone_on` those that a worker has begun without one; `returned`
+    is the node run that is outstanding under a task that was asked about; `stop_workers` says that results of
     running attempts count no more; `orphans` are children that nobody waits for any more and that are
     to be canceled. `refused` is why nothing changed, or why a handler must not be called; `detail` what
     more there is to say.
@@ -211,6 +222,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     events: tuple[Event, ...] = ()
     dispatched: tuple[RunKey, ...] = ()
+    gone_on: tuple[RunKey, ...] = ()
+    returned: RunKey | None = None
     timers: tuple[Timer, ...] = ()
     cleared: tuple[str, ...] = ()
     children: tuple[NewChild, ...] = ()
@@ -223,6 +236,9 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 NOTHING = Decision()
+
+EARLY = "early_result"
+"""The refusal of a result that came before the one in its segment that its worker stored first: it comes again."""
 
 AS_WISHED = frozenset({"repeated", "already_paused"})
 """Refusals of what is so already: whoever asked has what he wants."""

@@ -83,6 +83,7 @@ class Step:
         self._failure_target = failure_target
         self.events: list[Event] = []
         self.dispatched: list[RunKey] = []
+        self.gone_on: list[RunKey] = []
         self.timers: list[Timer] = []
         self.cleared: list[str] = []
         self.children: list[NewChild] = []
@@ -117,6 +118,7 @@ class Step:
         return Decision(
             events=tuple(self.events),
             dispatched=() if is_over else self._tasks(),
+            gone_on=tuple(self.gone_on),
             timers=() if is_over else tuple(self.timers),
             cleared=tuple(self.cleared),
             children=tuple(self.children),
@@ -143,6 +145,7 @@ class Step:
         while self._touched:
             touched = self._touched.popleft()
             self.dispatched.extend(touched.dispatched)
+            self.gone_on.extend(touched.gone_on)
             for wait in touched.closed:
                 self.close(wait)
             if self.state.is_terminal:

@@ -1,14 +1,16 @@
 """What a task carries: the values that arrived, and just the upstream outputs that its expressions name."""
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import UNSET
 
-from contracts.execution import values
+from contracts.execution import segments, values
 from contracts.execution.plan import Plan, PlannedConnection, PlannedNode
 from contracts.execution.state import ExecutionState
 from contracts.failures import Failure
 from contracts.ids import Iteration, RunKey
-from contracts.messages import Delivered, Task, TaskExecution, Upstream, encode
+from contracts.messages import Delivered, Head, Task, TaskExecution, Upstream, encode
 from contracts.statuses import NodeRunStatus
 from contracts.subjects import TaskAddress
 
@@ -33,28 +35,46 @@ def task_execution(state: ExecutionState) -> msgspec.Raw:
     )
 
 
+def head_of(state: ExecutionState, key: RunKey) -> Head:
+    """Return the attempt whose task stands for a node run: its own, unless a worker went on with it by itself."""
+    run = state.runs[key]
+    return run.head or Head(key[0], run.attempt)
+
+
 def address(plan: Plan, state: ExecutionState, key: RunKey) -> TaskAddress:
-    """Return the address of a node run's current attempt."""
-    node_id, iteration = key
+    """Return the address of the task that stands for a node run's current attempt."""
+    head = head_of(state, key)
     return TaskAddress(
-        plan.nodes[node_id].fleet,
+        plan.nodes[head.node_id].fleet,
         state.created.user_id,
         state.id,
-        node_id,
-        iteration,
-        state.runs[key].attempt,
+        head.node_id,
+        key[1],
+        head.attempt,
     )
 
 
 def build(
-    plan: Plan, state: ExecutionState, key: RunKey, *, execution: msgspec.Raw, token: str
+    plan: Plan,
+    state: ExecutionState,
+    key: RunKey,
+    *,
+    execution: msgspec.Raw,
+    token: str,
+    in_segments: bool = False,
 ) -> Task:
-    """Return the task for a node run's current attempt."""
+    """Return the task for a node run's current attempt; `in_segments` its worker may go on after it."""
     node = plan.nodes[key[0]]
     run = state.runs[key]
     assert run.ready_at is not None, "a task follows from readiness"
     arrived = deliveries(state, node, key[1])
+    segment = segments.after(plan, node.id) if in_segments and _is_whole(state) else None
     is_fed = not arrived or node.names_trigger
+    names_loop, references = node.names_loop, node.references
+    if segment is not None:
+        is_fed = is_fed or segment.names_trigger
+        names_loop = names_loop or segment.names_loop
+        references = (*references, *segment.references)
     return Task(
         execution=execution,
         node=node.encoded,
@@ -63,14 +83,21 @@ def build(
         token=token,
         now=run.ready_at,
         deliveries=arrived,
-        nodes=_upstream(plan, state, node, node.loops, key[1]) if node.references else NO_UPSTREAM,
+        nodes=_upstream(plan, state, references, node.loops, key[1]) if references else NO_UPSTREAM,
         trigger=state.created.input if is_fed else UNSET,
-        loop=values.loop_scope(state, node.loops, key[1]) if node.names_loop else None,
+        loop=values.loop_scope(state, node.loops, key[1]) if names_loop else None,
         next_loop=values.asked_scope(state, node.loops, key) if node.loop is not None else None,
         is_asked=node.loop is not None and key in state.loops,
         resumed=run.resumed,
         checkpoints=run.checkpoints,
+        onward=UNSET if segment is None else segment.encoded,
+        head=run.head,
     )
+
+
+def _is_whole(state: ExecutionState) -> bool:
+    """Whether every node run that becomes ready is run: nothing is carried over, and no node executed alone."""
+    return not state.carried and state.created.single_node_id is None
 
 
 def build_return(
@@ -94,7 +121,7 @@ def build_return(
         token="",
         now=state.updated_at,
         deliveries=tuple(_delivery(wire, values.value_over(state, wire, path)) for wire in arrived),
-        nodes=_upstream(plan, state, node, around, path),
+        nodes=_upstream(plan, state, node.references, around, path),
         trigger=state.created.input,
         loop=values.loop_scope(state, around, path),
     )
@@ -119,13 +146,13 @@ def _delivery(wire: PlannedConnection, value: msgspec.Raw) -> Delivered:
 def _upstream(
     plan: Plan,
     state: ExecutionState,
-    node: PlannedNode,
+    references: Iterable[str],
     around: tuple[str, ...],
     iteration: Iteration,
 ) -> dict[str, Upstream]:
-    """Return what the node's expressions name: of a node outside of these loops the run that holds for all."""
+    """Return what expressions name: of a node outside of these loops the run that holds for all."""
     seen = {}
-    for name in node.references:
+    for name in references:
         other = plan.nodes.get(name)
         if other is None:
             continue

@@ -16,10 +16,11 @@ from contracts.execution.plan import Plan
 from contracts.failures import Failure, FailureKind
 from contracts.history import CarriedRun, LoopRules
 from contracts.ids import RunKey
-from contracts.messages import ChildOrder, InteractionOrder, LoopOrder, WaitOrder
+from contracts.messages import ChildOrder, Head, InteractionOrder, LoopOrder, Result, WaitOrder
 from contracts.model import Connection, Delivery, Node, OnError, RetryPolicy, Settings
 from contracts.statuses import ExecutionStatus, ItemError, Mode, WaitKind
 from scheduler.core.decision import (
+    EARLY,
     Admitted,
     AttemptLost,
     CallFinished,
@@ -281,6 +282,11 @@ def end_of_wait(engine: Engine, case: Case, key: RunKey) -> Input | None:
     return None
 
 
+def going_on(result: Result, node_id: str) -> Result:
+    """Return a result whose worker works on another node since."""
+    return msgspec.structs.replace(result, goes_on=node_id)
+
+
 def _same(given: Input) -> Input:
     return given
 
@@ -298,6 +304,7 @@ class Order:
         *,
         ends_early: bool = False,
         forgets: bool = False,
+        in_segments: bool = True,
         carried: Iterable[CarriedRun] = (),
         alone: str | None = None,
     ) -> None:
@@ -314,6 +321,7 @@ class Order:
         self._given: list[Input] = []
         self._ends_early = ends_early
         self._forgetting = random.Random(seed) if forgets else None
+        self._going_on = random.Random(f"segments {seed}") if in_segments else None
 
     def run(self) -> Engine:
         """Go on until the execution is over, and then a little further."""
@@ -366,13 +374,37 @@ class Order:
         run = engine.state.runs[key]
         if chance.random() < 0.1:
             name = f"call {chance.randint(1, 2)}"
-            return CallFinished(*key, run.attempt, name, raw(name))
+            return CallFinished(*key, run.attempt, name, raw(name), head=run.head)
         if engine.plan.nodes[key[0]].delivery is Delivery.AT_MOST_ONCE:
             if run.started_as is None:
                 return HandlerStarts(*key, run.attempt, "worker", "first")
             if not self.case.calm and chance.random() < 0.1:
                 return HandlerStarts(*key, run.attempt, "worker", "second")
-        return report_of(engine, self.case, key, run.attempt)
+        given = report_of(engine, self.case, key, run.attempt)
+        return self._followed(key, given) if isinstance(given, Reported) else given
+
+    def _followed(self, key: RunKey, given: Reported) -> Reported:
+        """Let the worker go on by itself, perhaps; what it says next may overtake what it said before."""
+        chance, result = self._going_on, given.result
+        if chance is None or not result.ports or len(result.ports) > 1 or chance.random() < 0.2:
+            return given
+        [port] = result.ports
+        next_ones = [
+            node.id
+            for node in self.case.plan.nodes.values()
+            if node.follows is not None
+            and (node.follows.source, node.follows.from_port) == (key[0], port)
+        ]
+        if not next_ones:
+            return given
+        head = result.head or Head(key[0], result.attempt)
+        followed = msgspec.structs.replace(given, result=going_on(result, next_ones[0]))
+        if chance.random() < 0.3:
+            overtaking = self.engine.result(
+                name_of((next_ones[0], key[1])), 1, ports={"main": raw("early")}, head=head
+            )
+            assert self.engine.feed(Reported(overtaking)).refused == EARLY
+        return followed
 
     def _of_timer(self, key: str) -> Input:
         timer = self.engine.timers[key]

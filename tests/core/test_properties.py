@@ -65,7 +65,11 @@ def stored(engine: Engine) -> list[bytes]:
 @settings(max_examples=120, deadline=None)
 @given(case=CALM, order=SEEDS)
 def test_any_order_repetition_and_pause_reaches_one_final_state(case: Case, order: int) -> None:
-    first, second = (end_of(Order(case, order + n).run()) for n in range(2))
+    """And whether or not workers go on by themselves from one node to the next."""
+    first, second = (
+        end_of(Order(case, order + n, in_segments=in_segments).run())
+        for n, in_segments in enumerate((False, True))
+    )
 
     assert first == second
 
@@ -73,7 +77,7 @@ def test_any_order_repetition_and_pause_reaches_one_final_state(case: Case, orde
 @settings(max_examples=350, deadline=None)
 @given(case=WILD, order=SEEDS)
 def test_every_execution_ends_and_its_end_is_true(case: Case, order: int) -> None:
-    engine = Order(case, order, ends_early=order % 3 == 0).run()
+    engine = Order(case, order, ends_early=order % 3 == 0, in_segments=order % 2 == 0).run()
     state = engine.state
 
     stopped = [

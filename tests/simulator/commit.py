@@ -1,4 +1,4 @@
-"""The statement `commit_batch` on tables in memory, read by its own text.
+"""The statements `commit_batch` and `commit_events` on tables in memory, read by their own text.
 
 Each part of the statement is a function here, named as the part is. What it unnests, or reads from JSON, it gets as rows with the
 column names of the text. A part or a column that is new there, and not known here, fails `test_database.py`.
@@ -23,7 +23,8 @@ from tests.simulator.database import (
     statement,
 )
 
-TEXT: Final = queries.load("advances")["commit_batch"]
+_ADVANCES: Final = queries.load("advances")
+TEXTS: Final = frozenset({_ADVANCES["commit_batch"], _ADVANCES["commit_events"]})
 
 Values = tuple[Any, ...]
 
@@ -65,15 +66,19 @@ def _parts(text: str) -> dict[str, Part]:
     return {name: Part(name, body) for name, body in zip(found[::2], found[1::2], strict=True)}
 
 
-PARTS: Final = _parts(TEXT)
+PARTS: Final = _parts(_ADVANCES["commit_batch"])
+PLAIN_PARTS: Final = _parts(_ADVANCES["commit_events"])
 
 
 class Commit:
-    """One execution of the statement. Nothing of a loser is written."""
+    """One execution of a statement with these parts. Nothing of a loser is written."""
 
-    def __init__(self, database: Database, arguments: Sequence[Any]) -> None:
+    def __init__(
+        self, database: Database, arguments: Sequence[Any], parts: dict[str, Part]
+    ) -> None:
         self._database = database
         self._arguments = arguments
+        self._parts = parts
         self._winners: dict[str, None] = {}
         self._events: dict[str, list[HistoryRow]] = {}
         for execution_id, *rest, iteration, attempt, data in self._rows("recorded"):
@@ -85,16 +90,17 @@ class Commit:
         self._win()
         self._change_timers()
         self._release_children()
-        self._bear_children()
-        self._open_questions()
-        self._close_questions()
+        if "born" in self._parts:
+            self._bear_children()
+            self._open_questions()
+            self._close_questions()
         if self._database.watching is not None:
             for execution_id in self._winners:
                 self._database.watching.committed(self._database, execution_id)
         return [(execution_id,) for execution_id in self._winners]
 
     def _rows(self, part: str) -> Iterator[Values]:
-        return PARTS[part].rows(self._arguments)
+        return self._parts[part].rows(self._arguments) if part in self._parts else iter(())
 
     def _win(self) -> None:
         paused = frozenset(execution_id for (execution_id,) in self._rows("winner"))
@@ -138,7 +144,7 @@ class Commit:
                 timers[execution_id].clear()
 
     def _bear_children(self) -> None:
-        for child in _read_children(PARTS["born"].json(self._arguments)):
+        for child in _read_children(self._parts["born"].json(self._arguments)):
             if child.by in self._winners:
                 self._database.insert(_execution(child), child.at, bytes(child.created).decode())
 
@@ -153,7 +159,7 @@ class Commit:
                 child.parent_waits = parent_waits
 
     def _open_questions(self) -> None:
-        for question in _read_questions(PARTS["opened"].json(self._arguments)):
+        for question in _read_questions(self._parts["opened"].json(self._arguments)):
             if question.execution_id in self._winners:
                 opened = Interaction(
                     id=question.id, execution_id=question.execution_id, status=question.status
@@ -161,7 +167,7 @@ class Commit:
                 self._database.interactions.setdefault(question.id, opened)
 
     def _close_questions(self) -> None:
-        for closing in _read_closings(PARTS["answered"].json(self._arguments)):
+        for closing in _read_closings(self._parts["answered"].json(self._arguments)):
             question = self._database.interactions.get(closing.id)
             if closing.by not in self._winners or question is None or question.status != "PENDING":
                 continue
@@ -172,7 +178,12 @@ class Commit:
 
 @statement("advances", "commit_batch")
 def _commit_batch(database: Database, arguments: Sequence[Any]) -> list[Row]:
-    return Commit(database, arguments).run()
+    return Commit(database, arguments, PARTS).run()
+
+
+@statement("advances", "commit_events")
+def _commit_events(database: Database, arguments: Sequence[Any]) -> list[Row]:
+    return Commit(database, arguments, PLAIN_PARTS).run()
 
 
 KNOWN: Final[dict[str, tuple[str, ...]]] = {
@@ -212,9 +223,12 @@ _read_closings: Final = msgspec.json.Decoder(list[ClosingRow]).decode
 
 
 def unknown() -> Iterator[str]:
-    """Yield what the statement writes and `Commit` does not."""
+    """Yield what the statements write and `Commit` does not."""
     for name in PARTS.keys() | KNOWN.keys():
         if name not in PARTS or KNOWN.get(name) != PARTS[name].columns:
+            yield name
+    for name, part in PLAIN_PARTS.items():
+        if KNOWN.get(name) != part.columns:
             yield name
 
 

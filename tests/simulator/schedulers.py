@@ -82,9 +82,10 @@ class SimulatedScheduler(Scheduler):
         skew: float,
         died: Died,
         width: int | None,
+        in_segments: bool,
     ) -> None:
         super().__init__(
-            SchedulerSettings(database_url="", nats_url=""),
+            SchedulerSettings(database_url="", nats_url="", in_segments=in_segments),
             bus.process.name,
             store=store,
             bus=bus,
@@ -116,11 +117,22 @@ class SimulatedScheduler(Scheduler):
         died: Died,
         sweeps: bool,
         width: int | None,
+        in_segments: bool,
     ) -> "SimulatedScheduler":
         """Connect, and run until the process is killed or drained; with `sweeps` it looks for what was lost."""
         publisher = await Publisher(bus).__aenter__()
         session = await _session(store)
-        scheduler = cls(store, bus, publisher, session, tokens, skew=skew, died=died, width=width)
+        scheduler = cls(
+            store,
+            bus,
+            publisher,
+            session,
+            tokens,
+            skew=skew,
+            died=died,
+            width=width,
+            in_segments=in_segments,
+        )
         scheduler._start(sweeps=sweeps)
         return scheduler
 

@@ -295,6 +295,7 @@ class World:
             died=self.witness.object,
             sweeps=self.troubled,
             width=self.work.width,
+            in_segments=self.work.seed % 4 != 0,
         )
         self.schedulers.append(scheduler)
         self._ever.append(scheduler)
@@ -367,6 +368,8 @@ class World:
         if subject.startswith(subjects.CANCEL_PREFIX):
             execution_id = subject.rpartition(".")[2]
             self.loop.call_later(self.chaos.latency(), self.workers.stop, execution_id)
+        elif subject.startswith(subjects.PAUSE_PREFIX):
+            self.loop.call_later(self.chaos.latency(), self.workers.pause, data)
         elif subject.startswith(ANSWERS):
             self.loop.call_later(self.chaos.latency(), self.workers.answered, subject, data)
 

@@ -4,7 +4,7 @@ Faults are those of the driver and the server, so that the engine's own reading 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -105,18 +105,30 @@ class SimulatedStore(Store):
         return self._passing(seconds)
 
 
+class Prepared:
+    """A prepared statement of a connection."""
+
+    def __init__(self, connection: "Connection", text: str) -> None:
+        self._connection = connection
+        self._text = text
+
+    async def fetch(self, *arguments: object) -> list[Any]:
+        """Commit, or fail in any of the ways there are."""
+        return await self._connection.commit(self._text, arguments)
+
+
 class Connection:
-    """A connection of asyncpg, as far as a session of commits uses it; it is its own prepared statement, too."""
+    """A connection of asyncpg, as far as a session of commits uses it."""
 
     def __init__(self, store: SimulatedStore) -> None:
         self._store = store
         self._is_closed = False
         self._answers: list[asyncio.Future[None]] = []
 
-    async def prepare(self, text: str) -> "Connection":
-        """Prepare the statement that commits."""
-        assert text == commit.TEXT
-        return self
+    async def prepare(self, text: str) -> Prepared:
+        """Prepare a statement that commits."""
+        assert text in commit.TEXTS
+        return Prepared(self, text)
 
     def is_closed(self) -> bool:
         """Whether it is gone."""
@@ -133,7 +145,7 @@ class Connection:
             if not answer.done():
                 answer.set_exception(asyncpg.ConnectionDoesNotExistError("simulated"))
 
-    async def fetch(self, *arguments: object) -> list[Any]:
+    async def commit(self, text: str, arguments: Sequence[object]) -> list[Any]:
         """Commit, or fail in any of the ways there are."""
         store, chaos = self._store, self._store.chaos
         await store.process.live()
@@ -150,7 +162,7 @@ class Connection:
             raise asyncpg.ConnectionDoesNotExistError("simulated")
         if chaos.strikes("commit_hung_before"):
             await self._never()
-        rows = store.database.run(commit.TEXT, arguments, store.believed)
+        rows = store.database.run(text, arguments, store.believed)
         if chaos.strikes("killed_after_commit"):
             store.kill()
         await store.process.live()

@@ -1,25 +1,35 @@
 """The simulated workers: they do to each task what the seed says, report it, and die now and then.
 
 Before an at-most-once handler is called, and after each call that must not be repeated, they ask the scheduler and wait for its
-answer, as the real ones do.
+answer, as the real ones do. And like those they go on by themselves from one node to the next, where a task says that they may.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from contracts import subjects
 from contracts.execution.plan import Plan, PlannedNode
 from contracts.ids import RunKey
 from contracts.messages import (
     Checkpoint,
+    CommandAnswer,
+    Delivered,
+    Head,
+    Onward,
+    PauseNotice,
     Result,
+    Returned,
     Starting,
     Task,
     decode_answer,
+    decode_onward,
     decode_task,
+    decode_task_node,
     encode,
 )
 from contracts.model import Delivery
@@ -45,10 +55,10 @@ SENDS: Final = 4
 ASK_AGAIN_S: Final = 5.0
 ASKS: Final = 60
 ANSWERS: Final = "worker.answer"
+FEW_DELIVERIES: Final = 3
 
 PlanOf = Callable[[str], Plan]
-Answered = Callable[[str | None], None]
-"""Takes the code of a refusal, or None."""
+Answered = Callable[[CommandAnswer], None]
 
 
 class Doing:
@@ -58,6 +68,7 @@ class Doing:
         "address",
         "ending",
         "is_dying",
+        "is_told",
         "key",
         "left",
         "name",
@@ -68,7 +79,13 @@ class Doing:
     )
 
     def __init__(
-        self, number: int, stored: Stored, address: TaskAddress, name: str, node: PlannedNode
+        self,
+        number: int,
+        stored: Stored,
+        address: TaskAddress,
+        name: str,
+        node: PlannedNode,
+        task: Task,
     ) -> None:
         self.number = number
         self.stored = stored
@@ -76,9 +93,10 @@ class Doing:
         self.name = name
         self.node = node
         self.key: RunKey = (address.node_id, address.iteration)
-        self.task: Task = decode_task(stored.data)
+        self.task = task
         self.ending = Ending()
         self.is_dying = False
+        self.is_told = False
         self.left: list[str] = []
 
 
@@ -104,29 +122,53 @@ class Workers:
         self._open: dict[str, Answered] = {}
         self._called: set[tuple[str, RunKey, int]] = set()
         self._saved: dict[tuple[str, RunKey], dict[str, int]] = {}
+        self._paused: set[str] = set()
+        self._begun: dict[tuple[str, RunKey, int], int] = {}
         self.counts: Counter[str] = Counter()
 
     def take(self, stored: Stored) -> bool:
-        """Work on a task that was delivered."""
+        """Work on a task that was delivered, or on what it had come to when its worker was lost."""
         self.counts["task deliveries"] += 1
         self.counts["task redeliveries"] += stored.deliveries > 1
         address = subjects.read_task(stored.subject)
         assert address is not None
-        node = self._plan_of(address.execution_id).nodes[address.node_id]
+        doing = self._doing(stored, address, decode_task(stored.data))
+        if stored.deliveries > 1 and doing.task.onward is not UNSET:
+            self._ask_how_far(doing)
+        else:
+            self._begin(doing)
+        return True
+
+    def _doing(self, stored: Stored, address: TaskAddress, task: Task) -> Doing:
+        node_id = decode_task_node(bytes(task.node)).id
+        address = address._replace(node_id=node_id, attempt=task.attempt)
+        node = self._plan_of(address.execution_id).nodes[node_id]
         name = self._names[address.execution_id]
-        doing = Doing(self.counts["task deliveries"], stored, address, name, node)
+        self.counts["attempts begun"] += 1
+        return Doing(self.counts["attempts begun"], stored, address, name, node, task)
+
+    def _begin(self, doing: Doing) -> None:
+        """Begin an attempt; its first deliveries may kill their workers."""
         doing.ending = ending_of(self._chance(doing))
-        doing.is_dying = stored.deliveries <= doing.ending.crashes
+        attempt = (doing.address.execution_id, doing.key, doing.address.attempt)
+        first = self._begun.setdefault(attempt, doing.stored.deliveries)
+        doing.is_dying = doing.stored.deliveries - first < doing.ending.crashes
         if doing.is_dying:
             self.counts["worker crashes"] += 1
         elif self._chaos.strikes("worker_died"):
             doing.is_dying = True
         self._check(doing)
-        if node.delivery is Delivery.AT_MOST_ONCE:
+        if doing.node.delivery is Delivery.AT_MOST_ONCE:
             self._ask_to_start(doing)
         else:
             self._work_on(doing)
-        return True
+
+    def pause(self, data: bytes) -> None:
+        """Hear that an execution is paused, or not any more."""
+        if not self._chaos.strikes("notice_lost"):
+            notice = msgspec.json.decode(data, type=PauseNotice)
+            change = self._paused.add if notice.paused else self._paused.discard
+            change(notice.execution_id)
 
     def stop(self, execution_id: str) -> None:
         """Hear that an execution is over: what runs for it is given up."""
@@ -138,7 +180,7 @@ class Workers:
         if not self._chaos.strikes("answer_lost"):
             then = self._open.pop(subject, None)
             if then is not None:
-                then(decode_answer(data).code)
+                then(decode_answer(data))
 
     def _chance(self, doing: Doing) -> Any:
         return chance_of(self._work.seed, doing.name, doing.key, doing.address.attempt)
@@ -154,8 +196,8 @@ class Workers:
             reply_to=self._reply_to(doing),
         )
 
-        def then(code: str | None) -> None:
-            if code is not None:
+        def then(answer: CommandAnswer) -> None:
+            if answer.code is not None:
                 self.counts["handlers not called"] += 1
                 self._acknowledge(doing.stored)
                 return
@@ -167,6 +209,22 @@ class Workers:
             self._work_on(doing)
 
         self._ask(doing, starting, then)
+
+    def _ask_how_far(self, doing: Doing) -> None:
+        """Go on where a lost worker was; what is over is acknowledged."""
+        self.counts["segments found again"] += 1
+        head = doing.task.head or Head(doing.key[0], doing.task.attempt)
+        asked = self._about(doing) | {"node_id": head.node_id, "attempt": head.attempt}
+        returned = Returned(**asked, reply_to=self._reply_to(doing))
+
+        def then(answer: CommandAnswer) -> None:
+            if answer.task is UNSET:
+                self._acknowledge(doing.stored)
+            else:
+                task = decode_task(bytes(answer.task))
+                self._begin(self._doing(doing.stored, doing.address, task))
+
+        self._ask(doing, returned, then)
 
     def _work_on(self, doing: Doing) -> None:
         """Do the calls that are not done yet, then come to an end."""
@@ -189,16 +247,17 @@ class Workers:
         self.counts["calls"] += 1
         saved = self._saved.setdefault((address.execution_id, doing.key), {})
 
-        def then(code: str | None) -> None:
-            if code is None:
+        def then(answer: CommandAnswer) -> None:
+            if answer.code is None:
                 saved.setdefault(call, address.attempt)
-            self._next_call(doing, code)
+            self._next_call(doing, answer.code)
 
         checkpoint = Checkpoint(
             **self._about(doing),
             key=call,
             value=raw(value_of(doing.name, call)),
             usage=ONE_CALL,
+            head=doing.task.head,
             reply_to=self._reply_to(doing),
         )
         self._ask(doing, checkpoint, then)
@@ -229,8 +288,38 @@ class Workers:
                 worker_id="stranger",
             )
             self._report(address, forgery)
+        following = self._following(doing, result)
+        if following is not None:
+            result = msgspec.structs.replace(result, goes_on=following.key[0])
+        then = partial(self._go_on, doing, following)
         for pause in doing.ending.sent:
-            self._server.later(pause, self._report, address, result, doing.stored)
+            self._server.later(pause, self._report, address, result, then)
+
+    # --- from one node to the next ---------------------------------------------------------------
+
+    def _following(self, doing: Doing, result: Result) -> Doing | None:
+        """Return what a worker goes on with, if it may, can and does."""
+        task, execution_id = doing.task, doing.address.execution_id
+        if task.onward is UNSET or result.ports is None or len(result.ports) != 1:
+            return None
+        [(port, value)] = result.ports.items()
+        steps = {(each.source, each.from_port): each for each in decode_onward(bytes(task.onward))}
+        onward = steps.get((doing.key[0], port))
+        if onward is None or execution_id in self._paused or self._chaos.strikes("hands_back"):
+            return None
+        following = self._doing(doing.stored, doing.address, onward_task(doing, onward, value))
+        crashes = ending_of(self._chance(following)).crashes
+        # Deliveries are counted by the task: what would be too many in all is not begun.
+        return following if doing.stored.deliveries + crashes < FEW_DELIVERIES else None
+
+    def _go_on(self, doing: Doing, following: Doing | None) -> None:
+        """Acknowledge a task once its result is stored, or begin what follows, once."""
+        is_told, doing.is_told = doing.is_told, True
+        if following is None:
+            self._acknowledge(doing.stored)
+        elif not is_told and doing.address.execution_id not in self._stopped:
+            self.counts["attempts gone on to"] += 1
+            self._begin(following)
 
     # --- what is checked of a task ---------------------------------------------------------------
 
@@ -271,7 +360,7 @@ class Workers:
     def _ask(
         self,
         doing: Doing,
-        question: Starting | Checkpoint,
+        question: Starting | Checkpoint | Returned,
         then: Answered,
         tries: int = ASKS,
     ) -> None:
@@ -288,14 +377,20 @@ class Workers:
             self._server.later(ASK_AGAIN_S, self._ask_again, doing, question, then, tries - 1)
 
     def _ask_again(
-        self, doing: Doing, question: Starting | Checkpoint, then: Answered, tries: int
+        self,
+        doing: Doing,
+        question: Starting | Checkpoint | Returned,
+        then: Answered,
+        tries: int,
     ) -> None:
         stopped = doing.address.execution_id in self._stopped
         if question.reply_to in self._open and not stopped:
             self._ask(doing, question, then, tries)
 
-    def _report(self, address: TaskAddress, result: Result, stored: Stored | None = None) -> None:
-        """Send a result, and acknowledge its task once that is stored."""
+    def _report(
+        self, address: TaskAddress, result: Result, then: Callable[[], None] | None = None
+    ) -> None:
+        """Send a result; then follows once it is stored."""
         self.counts["results sent"] += 1
         self._server.send(
             self._server.inbox,
@@ -303,7 +398,7 @@ class Workers:
             encode(result),
             result,
             tries=SENDS,
-            done=None if stored is None else lambda: self._acknowledge(stored),
+            done=then,
         )
 
     def _acknowledge(self, stored: Stored) -> None:
@@ -326,8 +421,24 @@ class Workers:
             **self._about(doing),
             started_at="2026-03-28T12:00:00Z",
             finished_at="2026-03-28T12:00:01Z",
+            head=doing.task.head,
             **outcome,
         )
+
+
+def onward_task(doing: Doing, onward: Onward, value: msgspec.Raw) -> Task:
+    """Return the task that a worker makes of its own for the next node."""
+    return msgspec.structs.replace(
+        doing.task,
+        node=onward.node,
+        attempt=1,
+        deliveries=(Delivered(doing.key[0], value, onward.to_port, onward.mapping),),
+        resumed=None,
+        checkpoints={},
+        is_asked=False,
+        next_loop=None,
+        head=doing.task.head or Head(doing.key[0], doing.task.attempt),
+    )
 
 
 def value_of(name: str, call: str) -> Sequence[str]:

@@ -216,7 +216,8 @@ class Engine:
             failure_target=self._failure_target,
         )
         self.decisions.append((given, decision))
-        assert decision.events or decision.refused, "an input changes something or is refused"
+        is_told = decision.refused is not None or decision.returned is not None
+        assert decision.events or is_told, "an input changes something, is answered or refused"
         assert self.state.seq == seq + len(decision.events)
         self._carry_out(decision)
         for event in decision.events:
@@ -343,8 +344,8 @@ class Engine:
     def checkpoint(self, name: str, key: str, value: Any = None, **fields: Any) -> Decision:
         """Save a finished call."""
         run = key_of(name)
-        attempt = self.state.runs[run].attempt
-        return self.feed(CallFinished(*run, attempt, key, raw(value), **fields))
+        attempt, head = self.state.runs[run].attempt, self.state.runs[run].head
+        return self.feed(CallFinished(*run, attempt, key, raw(value), head=head, **fields))
 
     def cancel(self) -> Decision:
         """Cancel by a user."""
@@ -361,8 +362,12 @@ class Engine:
     def result(self, name: str, attempt: int | None = None, **outcome: Any) -> Result:
         """Return a result of a node run's current attempt, or of the one named."""
         node_id, iteration = key_of(name)
+        run = self.state.runs.get((node_id, iteration))
         if attempt is None:
-            attempt = self.state.runs[node_id, iteration].attempt
+            assert run is not None
+            attempt = run.attempt
+        if run is not None and run.attempt == attempt:
+            outcome.setdefault("head", run.head)
         return Result(
             execution_id=EXECUTION,
             node_id=node_id,

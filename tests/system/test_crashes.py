@@ -36,8 +36,13 @@ LINE = document(
 class Engine:
     """A scheduler and a worker as processes, each replaced when it is killed."""
 
-    def __init__(self, database_url: str, nats_url: str) -> None:
-        self._env = {**os.environ, "DATABASE_URL": database_url, "NATS_URL": nats_url}
+    def __init__(self, database_url: str, nats_url: str, *, segments: bool) -> None:
+        self._env = {
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "NATS_URL": nats_url,
+            "SEGMENTS": "true" if segments else "false",
+        }
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self, name: str) -> None:
@@ -63,9 +68,11 @@ class Engine:
 
 
 @asynccontextmanager
-async def engine(database_url: str, nats_url: str) -> AsyncIterator[Engine]:
+async def engine(
+    database_url: str, nats_url: str, *, segments: bool = True
+) -> AsyncIterator[Engine]:
     """Run scheduler and worker."""
-    running = Engine(database_url, nats_url)
+    running = Engine(database_url, nats_url, segments=segments)
     try:
         await running.start("scheduler")
         await running.start("worker")
@@ -102,15 +109,18 @@ async def nats_alone() -> AsyncIterator[NatsServer]:
             yield server
 
 
+@pytest.mark.parametrize(
+    "segments", [pytest.param(False, id="node by node"), pytest.param(True, id="in segments")]
+)
 async def test_killed_processes_lose_nothing_and_repeat_nothing(
-    database_url: str, nats_alone: NatsServer
+    database_url: str, nats_alone: NatsServer, *, segments: bool
 ) -> None:
     store = await Store.open(database_url)
     progress = Progress()
     async with (
         await Bus.connect(nats_alone.url, name="test") as bus,
         Publisher(bus) as publisher,
-        engine(database_url, nats_alone.url) as running,
+        engine(database_url, nats_alone.url, segments=segments) as running,
     ):
         installation = await Installation(store, bus, publisher).prepare()
         await bus.subscribe(subjects.events_of_kind("node_succeeded"), progress.on_event)
