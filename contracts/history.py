@@ -131,6 +131,12 @@ class NodeStarted(msgspec.Struct, frozen=True, omit_defaults=True):
     delivery: str = ""  # tells one delivery of the task from the next
 
 
+class NodeHandedBack(msgspec.Struct, frozen=True):
+    """A worker was given a node run in the middle of a segment and does not serve its type: it is dispatched by itself."""
+
+    worker_id: str
+
+
 class NodeSucceeded(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """An attempt answered on these ports; `tries` counts the failures before.
 
@@ -337,6 +343,7 @@ EventData = (
     | OutputsCarried
     | ExecutionStarted
     | NodeStarted
+    | NodeHandedBack
     | NodeSucceeded
     | NodeFailed
     | NodesSkipped
@@ -360,6 +367,7 @@ DATA_OF: Final[dict[str, type[EventData]]] = {
     "outputs_carried": OutputsCarried,
     "execution_started": ExecutionStarted,
     "node_started": NodeStarted,
+    "node_handed_back": NodeHandedBack,
     "node_succeeded": NodeSucceeded,
     "node_failed": NodeFailed,
     "nodes_skipped": NodesSkipped,

@@ -270,7 +270,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
 class Returned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="returned"):
     """A worker was given the task of a segment whose worker was lost, and asks how far that came.
 
-    The answer, to `reply_to`, holds the task that is outstanding now; a code if none is.
+    The answer, to `reply_to`, holds the task that is outstanding now, if its node is of a type that the worker serves; else
+    a code, for it is dispatched by itself, or over.
     """
 
     execution_id: str
@@ -279,6 +280,7 @@ class Returned(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, ta
     attempt: int
     token: str
     worker_id: str
+    serves: tuple[str, ...] = ()
     reply_to: str | None = None
 
 

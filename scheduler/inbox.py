@@ -182,7 +182,9 @@ def _reported(report: Attested) -> Input:
                 report.head,
             )
         case Returned():
-            return TaskReturned(report.node_id, report.iteration, report.attempt)
+            return TaskReturned(
+                report.node_id, report.iteration, report.attempt, report.worker_id, report.serves
+            )
         case _:
             assert_never(report)
 

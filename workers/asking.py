@@ -96,8 +96,10 @@ class Asker:
             )
         return None if answer is None else answer.code is None
 
-    async def found(self, held: Held, prepared: Prepared) -> CommandAnswer | None:
-        """Ask how far a segment came whose worker was lost; None without an answer."""
+    async def found(
+        self, held: Held, prepared: Prepared, serves: tuple[str, ...]
+    ) -> CommandAnswer | None:
+        """Ask how far a segment came whose worker was lost, as one that serves these types; None without an answer."""
         task = prepared.task
         head = task.head or Head(prepared.node.id, task.attempt)
 
@@ -109,6 +111,7 @@ class Asker:
                 attempt=head.attempt,
                 token=task.token,
                 worker_id=self._worker_id,
+                serves=serves,
                 reply_to=reply_to,
             )
 

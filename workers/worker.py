@@ -48,6 +48,7 @@ from contracts.messages import (
 )
 from contracts.model import Delivery
 from contracts.payloads import PayloadError, PayloadLimits
+from contracts.specs import fleets
 from nodes.attempt_log import LOG_BYTES
 from nodes.context import Clock, Services
 from nodes.http_client import HttpClient
@@ -236,7 +237,7 @@ class Worker:
     async def _work(self, stop: asyncio.Event) -> None:
         """Pull and start attempts until `stop` is set; untaken messages are handed back."""
         async with AsyncExitStack() as stack:
-            for node_type in self._node_types:
+            for node_type in fleets(each.spec for each in self._handlers):
                 self._pulls[node_type] = await stack.enter_async_context(self._pull(node_type))
             intake = self._tasks.create_task(self._take_in(), name="intake")
             _log.info("worker_started", worker_id=self._worker_id, node_types=self._node_types)
@@ -315,7 +316,7 @@ class Worker:
         except UnreadableTask as error:
             await self._reporter.report_unreadable(held.message, str(error))
             return
-        if prepared.segment is not None and self._horizon.is_behind(held.message):
+        if self._may_be_elsewhere(held, prepared):
             following = await self._found(held, prepared)
         else:
             following = await self._step(held, prepared)
@@ -342,6 +343,12 @@ class Worker:
         self._go_on(held, following)
         return following
 
+    def _may_be_elsewhere(self, held: Held, prepared: Prepared) -> bool:
+        """Whether a segment may have come further than its task tells, or to where this worker cannot go."""
+        if prepared.task.head is not None and prepared.setup.handler is None:
+            return True
+        return prepared.segment is not None and self._horizon.is_behind(held.message)
+
     def _following(self, held: Held, prepared: Prepared, result: Result) -> Prepared | None:
         """Return the attempt to go on with, unless somebody else is to have it, or nobody now."""
         is_stopping = self._is_draining or held.stop is not None or held.is_settled
@@ -359,7 +366,7 @@ class Worker:
 
     async def _found(self, held: Held, prepared: Prepared) -> Prepared | None:
         """Return the attempt that a segment whose worker was lost had come to; one that is over is acknowledged."""
-        answer = await self._asker.found(held, prepared)
+        answer = await self._asker.found(held, prepared, self._node_types)
         if answer is None:
             return None
         if answer.task is UNSET:

@@ -28,6 +28,7 @@ from contracts.history import (
     LoopContinued,
     LoopStarted,
     NodeFailed,
+    NodeHandedBack,
     NodesSkipped,
     NodeStarted,
     NodeSucceeded,
@@ -132,6 +133,11 @@ def _apply(step: Transition, event: Event) -> None:
         case NodeStarted():
             run = state.runs[key_of(event)]
             run.started_as, run.worker_id = event.data.delivery, event.data.worker_id
+        case NodeHandedBack():
+            run = state.runs[key_of(event)]
+            step.reported(run)
+            run.status = NodeRunStatus.PENDING
+            step.dispatch(key_of(event), run)
         case ExecutionPaused():
             state.paused = True
         case ExecutionResumed():

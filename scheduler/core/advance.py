@@ -23,6 +23,7 @@ from contracts.history import (
     ExecutionStarted,
     LoopContinued,
     LoopStarted,
+    NodeHandedBack,
     NodeRunRef,
     NodesSkipped,
     NodeStarted,
@@ -246,9 +247,15 @@ def _attempt_lost(step: Step, lost: AttemptLost) -> Decision:
 
 
 def _task_returned(step: Step, given: TaskReturned) -> Decision:
-    """Tell which node run is outstanding under a task."""
+    """Tell which node run is outstanding under a task; one that its new worker does not serve is dispatched by itself."""
     key = _outstanding_under(step, given.node_id, given.iteration, given.attempt)
-    return refuse("stale_result") if key is None else Decision(returned=key)
+    if key is None:
+        return refuse("stale_result")
+    run = step.state.runs[key]
+    if run.head is None or step.plan.nodes[key[0]].fleet in given.serves:
+        return Decision(returned=key)
+    step.record(NodeHandedBack(given.worker_id), key, run.attempt)
+    return msgspec.structs.replace(step.decision(), refused="handed_back")
 
 
 def _outstanding_under(step: Step, node_id: str, path: Iteration, attempt: int) -> RunKey | None:

@@ -81,6 +81,8 @@ class TaskReturned(msgspec.Struct, frozen=True):
     node_id: str
     iteration: Iteration
     attempt: int
+    worker_id: str
+    serves: tuple[str, ...]
 
 
 class AttemptLost(msgspec.Struct, frozen=True):

@@ -42,6 +42,7 @@ ABOUT_EXECUTIONS: Final = (
 
 NODE_EVENTS: Final = (
     "node_started",
+    "node_handed_back",
     "node_succeeded",
     "node_failed",
     "node_failed for good",
@@ -88,6 +89,7 @@ CANNOT_FOLLOW: Final[tuple[tuple[str, str, str], ...]] = (
     ("execution NEW", "execution_failed", "it starts before it fails"),
     ("execution RUNNING", "execution_succeeded", "with the last node run nothing is under way"),
     ("execution WAITING", "node_started", "nothing is under way while an execution waits"),
+    ("execution WAITING", "node_handed_back", "nothing is under way while an execution waits"),
     ("execution WAITING", "node_waiting", "nothing is under way while an execution waits"),
     ("execution WAITING", "loop_*", "nothing is under way while an execution waits"),
     ("execution WAITING", "checkpoint_saved", "nothing is under way while an execution waits"),
@@ -101,6 +103,7 @@ CANNOT_FOLLOW: Final[tuple[tuple[str, str, str], ...]] = (
     ("node run [!S]*", "nodes_skipped DEAD", "it tells of what an event before has skipped"),
     ("node run [RW]*", "nodes_skipped *", "what runs or waits is not skipped"),
     ("node run PENDING", "node_started", "it has no attempt under way"),
+    ("node run PENDING", "node_handed_back", "it has no attempt under way"),
     ("node run PENDING", "node_failed", "it has no attempt to be tried again after"),
     ("node run PENDING", "node_waiting", "it has no attempt under way"),
     ("node run PENDING", "loop_*", "it has no attempt under way"),
@@ -113,6 +116,7 @@ CANNOT_FOLLOW: Final[tuple[tuple[str, str, str], ...]] = (
     ("node run RUNNING", "child_finished", "it does not wait"),
     ("node run RUNNING", "timer_fired *", "its waits are over"),
     ("node run WAITING", "node_started", "its attempt is over"),
+    ("node run WAITING", "node_handed_back", "its attempt is over"),
     ("node run WAITING", "node_waiting", "its attempt is over"),
     ("node run WAITING", "loop_*", "its attempt is over"),
     ("node run WAITING", "checkpoint_saved", "its attempt is over"),

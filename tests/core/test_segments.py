@@ -237,13 +237,46 @@ def test_a_lost_segment_fails_the_node_run_that_it_had_come_to() -> None:
 
 def test_who_is_given_a_task_again_is_told_how_far_it_came() -> None:
     engine = line_of_three()
-    asked = TaskReturned("a", (), 1)
+    asked = TaskReturned("a", (), 1, "worker", ("CUSTOM.ANY",))
 
     assert engine.feed(asked).returned == ("a", ())
     go_on(engine, "a", "b")
     assert engine.feed(asked).returned == ("b", ())
     engine.succeed("b")
     assert engine.feed(asked).refused == "stale_result"
+
+
+def test_a_node_that_the_new_worker_does_not_serve_is_dispatched_by_itself() -> None:
+    engine = line_of_three()
+    go_on(engine, "a", "b")
+    late = Reported(engine.result("b", ports={"main": raw(1)}))
+
+    decision = engine.feed(TaskReturned("a", (), 1, "worker", ("CUSTOM.OTHER",)))
+
+    assert decision.refused == "handed_back"
+    assert engine.kinds[-1] == "node_handed_back"
+    assert engine.dispatched == ["a", "b"]
+    assert tasks.address(engine.plan, engine.state, ("b", ())).attempt == 2
+    assert engine.feed(late).refused == "stale_result"
+    assert engine.state.runs["b", ()].tries == 0
+
+
+def test_what_is_handed_back_while_the_execution_is_paused_waits() -> None:
+    engine = line_of_three()
+    go_on(engine, "a", "b")
+    engine.pause()
+
+    engine.feed(TaskReturned("a", (), 1, "worker", ()))
+
+    assert engine.dispatched == ["a"]
+    engine.resume()
+    assert engine.dispatched == ["a", "b"]
+
+
+def test_a_head_is_told_to_whoever_has_its_task() -> None:
+    engine = line_of_three()
+
+    assert engine.feed(TaskReturned("a", (), 1, "worker", ())).returned == ("a", ())
 
 
 def test_an_execution_of_which_outputs_are_carried_over_has_no_segments() -> None:

@@ -17,6 +17,7 @@ from contracts.history import (
     LoopContinued,
     LoopStarted,
     NodeFailed,
+    NodeHandedBack,
     NodesSkipped,
     NodeStarted,
     NodeSucceeded,
@@ -102,6 +103,10 @@ class Reading:
                 return self._signal(None if event.node_id is None else key, event.data)
             case ChildFinished():
                 return self._child_ended(key, event.data)
+            case NodeHandedBack():
+                problem = self._attempt_ended(key, event)
+                self._retried.add(key)  # another attempt follows, as after a failure
+                return problem
             case NodeStarted():
                 return self._handler_called(key, event.attempt or 0)
             case ExecutionPaused() | ExecutionResumed():

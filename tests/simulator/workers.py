@@ -215,7 +215,10 @@ class Workers:
         self.counts["segments found again"] += 1
         head = doing.task.head or Head(doing.key[0], doing.task.attempt)
         asked = self._about(doing) | {"node_id": head.node_id, "attempt": head.attempt}
-        returned = Returned(**asked, reply_to=self._reply_to(doing))
+        types = {node.fleet for node in self._plan_of(doing.address.execution_id).nodes.values()}
+        if self._chaos.strikes("serves_little"):
+            types = {doing.address.node_type}
+        returned = Returned(**asked, serves=tuple(types), reply_to=self._reply_to(doing))
 
         def then(answer: CommandAnswer) -> None:
             if answer.task is UNSET:
