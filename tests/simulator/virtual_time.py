@@ -50,7 +50,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     What a callback raises is kept in `failures`. Every task is kept, so that `end_tasks` can end those nobody waits for.
     """
 
-    _ready: "deque[Call]"  # type: ignore[assignment]  # of BaseEventLoop
+    _ready: "deque[Call]"  # of BaseEventLoop
     _stopping: bool  # of BaseEventLoop
 
     def __init__(self) -> None:
@@ -110,7 +110,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> asyncio.Task[T]:
         """Let a coroutine run, and remember its task."""
-        task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context)
+        called = None if name is None else str(name)
+        task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=called, context=context)
         self._tasks.append(task)
         return task
 

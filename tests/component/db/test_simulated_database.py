@@ -1,5 +1,6 @@
 """The simulated database does what PostgreSQL does: the same statements, drawn by a seed, with the same answers."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -35,11 +36,11 @@ SLOT = Slot(limit=3, key=KEY)
 KEYS = ("a", "b", "c")
 
 
-class PromptStore(SimulatedStore):
-    """A simulated store that answers at once."""
-
-    async def pass_time(self) -> None:
-        """Let none pass."""
+def at_once(_: float) -> asyncio.Future[None]:
+    """Let no time pass."""
+    passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    passed.set_result(None)
+    return passed
 
 
 class Twins:
@@ -51,7 +52,7 @@ class Twins:
         self.database = Database(lambda: 0.0)
         self._stores: tuple[Store, ...] = (
             store,
-            PromptStore(self.database, Chaos(0), Process("only"), lambda: None),
+            SimulatedStore(self.database, Chaos(0), Process("only"), lambda: None, at_once),
         )
         self._sessions = (session, AdvanceSession(self._stores[1]))
         self.execution_ids: list[str] = []
