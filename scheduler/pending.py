@@ -1,5 +1,6 @@
 """What one batch decided for one execution, and the rows that it becomes."""
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -273,6 +274,7 @@ def interaction_row(pending: Pending, opened: NewInteraction) -> InteractionRow:
         channel=order.channel,
         priority=order.priority,
         status=closed.status if closed else "PENDING",
+        answers=tuple(answers_of(state, closed)) if closed else (),
         due_at=opened.due_at,
         closed_at=state.updated_at if closed else None,
         at=state.updated_at,
@@ -281,10 +283,14 @@ def interaction_row(pending: Pending, opened: NewInteraction) -> InteractionRow:
 
 def closing_row(state: ExecutionState, closed: ClosedInteraction) -> ClosingRow:
     """Return what closes a question."""
-    answer: MaybeRaw = msgspec.UNSET
-    if closed.status == "ANSWERED":
-        said = {"data": closed.data, "port": closed.port, "by": closed.by, "at": state.updated_at}
-        answer = msgspec.Raw(encode(said))
+    answer: MaybeRaw = next(answers_of(state, closed), msgspec.UNSET)
     return ClosingRow(
         by=state.id, id=closed.id, status=closed.status, at=state.updated_at, answer=answer
     )
+
+
+def answers_of(state: ExecutionState, closed: ClosedInteraction) -> Iterator[msgspec.Raw]:
+    """Yield the answer that closed a question, if one did."""
+    if closed.status == "ANSWERED":
+        said = {"data": closed.data, "port": closed.port, "by": closed.by, "at": state.updated_at}
+        yield msgspec.Raw(encode(said))

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from contracts.execution.plan import Plan, VersionFacts, compile_plan
 from contracts.ids import derived_uuid7
@@ -30,6 +30,8 @@ from tests.support.engine import START, document, node, wire
 T = TypeVar("T")
 
 ANY: Final = "CUSTOM.ANY"
+OTHER: Final = "CUSTOM.OTHER"
+"""Like ANY, on a fleet of its own."""
 LOOP: Final = "FLOW.LOOP"
 MERGE: Final = "FLOW.MERGE"
 YIELDS: Final = "CUSTOM.YIELDS"
@@ -41,6 +43,7 @@ ONCE: Final = "CUSTOM.ONCE"
 CATALOGUE: Final = Catalogue(
     (
         *KNOWN.newest,
+        *(replace(each, type=OTHER) for each in KNOWN.newest if each.type == ANY),
         NodeSpec(type=CALLS, title="Starts an execution of another workflow"),
         NodeSpec(type=STEPS, title="Saves its finished calls", outputs=(Port("main"), Port("a"))),
         NodeSpec(type=ONCE, title="Called at most once", delivery=Delivery.AT_MOST_ONCE),
@@ -84,7 +87,11 @@ class NodeKind(NamedTuple):
 
 
 def _plain(chance: random.Random, node_id: str) -> Node:
-    return node(node_id, retry_policy=chance.choice(RETRIES), on_error=_continues(chance))
+    fields: dict[str, Any] = {
+        "retry_policy": chance.choice(RETRIES),
+        "on_error": _continues(chance),
+    }
+    return node(node_id, OTHER if node_id[-1] in "13579" else ANY, **fields)
 
 
 def _disabled(chance: random.Random, node_id: str) -> Node:
@@ -215,7 +222,7 @@ def plan_of(chance: random.Random, wanted: Wanted) -> Plan:
         growth.fill(each, nodes[: nodes.index(each)], depth=1)
     pinned = {each.id: {"pinned": each.id} for each in nodes if chance.random() < 0.1}
     made = document([*nodes, *growth.inside], growth.wires, _settings(chance, wanted))
-    made = msgspec.structs.replace(made, name=wanted.name, pin_data=pinned)
+    made = replace(made, name=wanted.name, pin_data=pinned)
     facts = VersionFacts(
         version_id=f"version-{wanted.name}", workflow_id=workflow_id(wanted.name), version=1
     )
@@ -287,7 +294,7 @@ class _Growth:
             return _plain(self._chance, node_id)
         if made.type == CALLS:
             called = self._called()
-            made = msgspec.structs.replace(made, parameters={**made.parameters, "workflow": called})
+            made = replace(made, parameters={**made.parameters, "workflow": called})
         return made
 
     def _called(self) -> str:

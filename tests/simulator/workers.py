@@ -218,7 +218,7 @@ class Workers:
         types = {node.fleet for node in self._plan_of(doing.address.execution_id).nodes.values()}
         if self._chaos.strikes("serves_little"):
             types = {doing.address.node_type}
-        returned = Returned(**asked, serves=tuple(types), reply_to=self._reply_to(doing))
+        returned = Returned(**asked, serves=tuple(sorted(types)), reply_to=self._reply_to(doing))
 
         def then(answer: CommandAnswer) -> None:
             if answer.task is UNSET:

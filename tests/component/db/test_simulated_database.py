@@ -227,6 +227,7 @@ class Drawing:
     def _question(self, execution_id: str) -> InteractionRow:
         question_id = self._twins.ids.new()
         self._questions.setdefault(execution_id, []).append(question_id)
+        is_answered = self._chance.random() < 0.3
         return InteractionRow(
             id=question_id,
             user_id=self._twins.of.user_id,
@@ -243,7 +244,8 @@ class Drawing:
             rejections_required=1,
             channel="APP",
             priority="normal",
-            status="PENDING",
+            status="ANSWERED" if is_answered else "PENDING",
+            answers=(msgspec.Raw(b'{"data":2}'),) if is_answered else (),
             at=START,
         )
 
