@@ -58,8 +58,8 @@ golden: setup-dev ## Rewrite golden files; review the diff
 simulate: setup-dev ## Run the ten thousand simulated worlds of `make test`, and tell what they came across
 	$(BIN)/python -m tests.simulator --seeds 10000 --report
 
-bench: setup ## Measure this machine and the engine on it
-	$(BIN)/python -m bench
+bench: setup ## Measure the engine on this machine, beside what the machine could do
+	$(BIN)/flotilla bench
 
 lock: ## Resolve the lock files anew (needs uv)
 	uv pip compile pyproject.toml --extra embedded --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o requirements.lock

@@ -8,14 +8,12 @@ any part of what is stored.
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Final, TypeVar
 
 import msgspec
-import structlog
 
+from bus.claims import ClaimRefused, ask, until_answered
 from bus.client import Bus, CoreMessage
-from bus.errors import BusError, BusUnavailable
 from contracts.payloads import PART_BYTES, Claim, PayloadCall, PayloadTaken, Reference
 from contracts.subjects import PAYLOAD_GET, PAYLOAD_HEADER, PAYLOAD_PUT
 
@@ -24,27 +22,15 @@ T = TypeVar("T")
 AT_ONCE: Final = 8
 """Values under way at a time: more would only wait for each other, in memory."""
 
-ANSWER_TIMEOUT: Final = timedelta(seconds=15)
-FIRST_PAUSE_SECONDS: Final = 0.05
-LAST_PAUSE_SECONDS: Final = 5.0
 ENVELOPE_BYTES: Final = 4096
 """What a message needs beside its part of the value."""
-
-REFUSED_FOR_GOOD: Final = frozenset({"400", "403", "404", "413", "422"})
-
-log: Final = structlog.get_logger()
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_taken: Final = msgspec.json.Decoder(PayloadTaken).decode
 
 
-class PayloadRefused(BusError):
-    """The scheduler does not store or give a value, and will not: `code` says why, as in HTTP."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        self.code = code
-        self.reason = reason
-        super().__init__(f"{reason} ({code})")
+PayloadRefused = ClaimRefused
+"""The scheduler does not store or give a value, and will not."""
 
 
 class PayloadClient:
@@ -63,15 +49,11 @@ class PayloadClient:
         return await self._until_answered(lambda: self._get(claim, reference))
 
     async def _until_answered(self, work: Callable[[], Awaitable[T]]) -> T:
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                async with self._room:
-                    return await work()
-            except BusUnavailable as error:
-                log.warning("payload_waits", error=str(error))
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LAST_PAUSE_SECONDS)
+        async def in_turn() -> T:
+            async with self._room:
+                return await work()
+
+        return await until_answered(in_turn, event="payload_waits")
 
     async def _put(self, claim: Claim, reference: Reference, data: bytes) -> None:
         """Send a value from its beginning. Raises BusUnavailable if it has to be sent anew."""
@@ -100,14 +82,7 @@ class PayloadClient:
 
     async def _ask(self, subject: str, call: PayloadCall, data: bytes) -> CoreMessage:
         headers = {PAYLOAD_HEADER: _encode(call).decode()}
-        answer = await self._bus.request(subject, data, headers, within=ANSWER_TIMEOUT)
-        code = answer.headers.get("Nats-Service-Error-Code")
-        if code is None:
-            return answer
-        reason = answer.headers.get("Nats-Service-Error", "")
-        if code in REFUSED_FOR_GOOD:
-            raise PayloadRefused(code, reason)
-        raise BusUnavailable(f"the scheduler cannot do it now: {reason} ({code})")
+        return await ask(self._bus, subject, data, headers)
 
     def _part_bytes(self) -> int:
         return min(PART_BYTES, self._bus.max_payload - ENVELOPE_BYTES)

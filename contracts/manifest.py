@@ -58,11 +58,11 @@ def _hosts(node: Node, spec: NodeSpec) -> Iterator[str]:
     for parameter in spec.parameters:
         value = node.parameters.get(parameter.name)
         is_address = parameter.name in _ADDRESSES or parameter.schema.get("format") == "uri"
-        if is_address and parameter.kind != "expr" and (host := _host(value)):
+        if is_address and parameter.kind != "expr" and (host := fixed_host(value)):
             yield host
 
 
-def _host(value: Any) -> str | None:
+def fixed_host(value: Any) -> str | None:
     """Return the host that an address names before its first expression, if all of it is there."""
     if not isinstance(value, str):
         return None

@@ -28,6 +28,9 @@ PAYLOAD_PUT: Final = "flotilla.payload.put"
 PAYLOAD_GET: Final = "flotilla.payload.get"
 """Request-reply: workers store large values with a scheduler and read them."""
 
+CREDENTIAL_GET: Final = "flotilla.credential.get"
+"""Request-reply: workers ask a scheduler for a credential of their task. No stream keeps it."""
+
 NAMESPACE_HEADER: Final = "Flotilla-Namespace"
 PAYLOAD_HEADER: Final = "Flotilla-Payload"
 TRACEPARENT_HEADER: Final = "traceparent"

@@ -5,7 +5,7 @@ Problems of class S, which forbid saving, are found when a document is read (`co
 budgets of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -33,7 +33,7 @@ def validate(
     catalogue: Catalogue,
     *,
     regex: Regex | None = None,
-    credentials: frozenset[str] | None = None,
+    credentials: Mapping[str, str] | None = None,
     cron_fault: CronCheck | None = None,
     schema_fault: SchemaCheck | None = None,
     limits: DocumentLimits = DEFAULT_LIMITS,
@@ -41,7 +41,7 @@ def validate(
 ) -> tuple[Problem, ...]:
     """Return all problems of a normalised document, with pointers into it.
 
-    `credentials` are the ids and names that exist; without them, as without a `regex` matcher,
+    `credentials` are those that exist, their types by id and by name; without them, as without a `regex` matcher,
     `cron_fault` or `schema_fault`, what they would tell is not checked. Of a fragment only single nodes
     are judged.
     """
@@ -66,7 +66,7 @@ def examine(
     catalogue: Catalogue,
     *,
     regex: Regex | None = None,
-    credentials: frozenset[str] | None = None,
+    credentials: Mapping[str, str] | None = None,
     cron_fault: CronCheck | None = None,
     schema_fault: SchemaCheck | None = None,
     limits: DocumentLimits = DEFAULT_LIMITS,

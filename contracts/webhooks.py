@@ -11,6 +11,9 @@ from contracts.specs import Catalogue
 
 WEBHOOK_TRIGGER: Final = "TRIGGER.WEBHOOK"
 
+SLOT: Final = "webhook"
+"""The credential slot of who verifies its senders by a secret."""
+
 RESERVED: Final = "interactions-"
 """Paths that begin so are the engine's own."""
 
@@ -25,7 +28,10 @@ ResponseMode = Literal["IMMEDIATELY", "WAIT"]
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
-    """A TRIGGER.WEBHOOK of a document; `header` names what carries its token, `response_timeout` is in seconds."""
+    """A TRIGGER.WEBHOOK of a document; `header` names what carries its token, `response_timeout` is in seconds.
+
+    `credential` is the id or the name of the one that verifies the sender.
+    """
 
     node_id: str
     path: str
@@ -35,6 +41,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     response_mode: ResponseMode
     response_timeout: float
     filter: str | None = None
+    credential: str | None = None
 
 
 def webhooks_of(document: Document, catalogue: Catalogue) -> tuple[Webhook, ...]:
@@ -92,4 +99,6 @@ def _webhook(node: Node, catalogue: Catalogue) -> Webhook:
         each.name: schemas.converted(node.parameters.get(each.name, each.default), each.schema)
         for each in spec.parameters
     }
-    return msgspec.convert({"node_id": node.id, **given}, Webhook)
+    return msgspec.convert(
+        {"node_id": node.id, **given, "credential": node.credentials.get(SLOT)}, Webhook
+    )

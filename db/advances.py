@@ -31,6 +31,7 @@ PLAIN: Final = "commit_events"
 WHOLE: Final = "commit_batch"
 
 _SQL: Final = queries.load("advances")
+_COMMITS: Final = {PLAIN: _SQL["commit_events"], WHOLE: _SQL["commit_batch"]}
 _TERMINAL: Final = frozenset(map(str, TERMINAL_EXECUTION))
 
 EventRow: TypeAlias = tuple[int, datetime, str, str | None, Sequence[int] | None, int | None, str]
@@ -223,8 +224,8 @@ class AdvanceSession:
         try:
             if not self._store.is_pooled:
                 with errors.translated():
-                    for name in (PLAIN, WHOLE):
-                        self._statements[name] = await connection.prepare(_SQL[name])
+                    for name, text in _COMMITS.items():
+                        self._statements[name] = await connection.prepare(text)
         except BaseException:
             connection.terminate()
             raise
@@ -249,7 +250,7 @@ class AdvanceSession:
         if self._store.is_pooled:
             async with self._connection.transaction():
                 await self._connection.execute(_SQL["plan_by_keys"])
-                return await self._connection.fetch(_SQL[statement], *arguments)
+                return await self._connection.fetch(_COMMITS[statement], *arguments)
         return await self._statements[statement].fetch(*arguments)
 
 

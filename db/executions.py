@@ -41,7 +41,9 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     large: Mapping[str, bytes] = {}
 
     def lightened(self, limits: PayloadLimits) -> "NewExecution":
-        """Return the same execution with a large input apart."""
+        """Return the same execution with a large input apart; the input is the only value in `created`."""
+        if len(self.created.input) <= min(limits.inline, limits.message):
+            return self
         created, large = moved(self.created, limits)
         if not large:
             return self
@@ -168,6 +170,16 @@ async def history(
         _SQL["read_history"], execution_id, after_seq, limit, kinds or None, node_id
     )
     return tuple(map(history_row, rows))
+
+
+async def beginnings(
+    store: Store, execution_ids: Sequence[str], *, limit: int
+) -> Mapping[str, Sequence[HistoryRow]]:
+    """Return the first events of executions, at most `limit` of each, in order. Whose they are was checked before."""
+    found: dict[str, list[HistoryRow]] = {}
+    for row in map(history_row, await store.fetch(_SQL["read_beginnings"], execution_ids, limit)):
+        found.setdefault(row.execution_id, []).append(row)
+    return found
 
 
 def history_row(row: Row) -> HistoryRow:

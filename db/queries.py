@@ -13,7 +13,12 @@ _HEADER: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 def load(subject: str) -> dict[str, str]:
     """Return the queries of `db/sql/<subject>.sql` by name."""
-    _, *parts = _HEADER.split((FOLDER / f"{subject}.sql").read_text())
+    return read(FOLDER / f"{subject}.sql")
+
+
+def read(file: Path) -> dict[str, str]:
+    """Return the queries of a file by name."""
+    _, *parts = _HEADER.split(file.read_text())
     names, texts = parts[::2], parts[1::2]
-    assert len(set(names)) == len(names), f"{subject}.sql names a query twice"
+    assert len(set(names)) == len(names), f"{file.name} names a query twice"
     return {name: text.strip() for name, text in zip(names, texts, strict=True)}

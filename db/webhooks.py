@@ -11,8 +11,10 @@ import msgspec
 
 from contracts.webhooks import Authentication, ResponseMode, Webhook
 from db import queries
+from db.credentials import CredentialRow
 from db.errors import StoreError
-from db.store import Session, Store
+from db.sealing import Sealed
+from db.store import Row, Session, Store
 
 _SQL: Final = queries.load("webhooks")
 
@@ -26,7 +28,10 @@ class WebhookPathTaken(StoreError):
 
 
 class ArmedWebhook(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook that starts the version `version_id`; `response_timeout` is in seconds."""
+    """A webhook that starts the version `version_id`; `response_timeout` is in seconds.
+
+    `credential` is the one that verifies its senders, as it is now.
+    """
 
     user_id: str
     workflow_id: str
@@ -39,6 +44,7 @@ class ArmedWebhook(msgspec.Struct, frozen=True, kw_only=True):
     response_mode: ResponseMode
     response_timeout: float
     filter: str | None
+    credential: CredentialRow | None = None
 
 
 async def find(store: Store, path: str) -> ArmedWebhook | None:
@@ -58,6 +64,22 @@ async def find(store: Store, path: str) -> ArmedWebhook | None:
         response_mode=row["response_mode"],
         response_timeout=row["response_timeout_s"],
         filter=row["filter"],
+        credential=_credential(row),
+    )
+
+
+def _credential(row: Row) -> CredentialRow | None:
+    """Return the credential of a webhook, which came along with it."""
+    if row["credential_type"] is None:
+        return None
+    return CredentialRow(
+        id=str(row["credential_id"]),
+        user_id=str(row["user_id"]),
+        name=row["credential_name"],
+        type=row["credential_type"],
+        sealed=Sealed(row["key_id"], row["ciphertext"]),
+        fields=tuple(row["fields"]),
+        expires_at=row["expires_at"],
     )
 
 
@@ -88,6 +110,7 @@ async def replace(
         [each.response_mode for each in wanted],
         [each.response_timeout for each in wanted],
         [each.filter for each in wanted],
+        [each.credential for each in wanted],
     )
     if taken:
         raise WebhookPathTaken(taken[0]["path"])

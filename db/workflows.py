@@ -5,7 +5,7 @@ each transaction begins by locking its row.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -41,6 +41,15 @@ class WorkflowRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     tags: tuple[str, ...]
+
+
+class WorkflowHead(msgspec.Struct, frozen=True):
+    """What starting an execution needs to know of a workflow."""
+
+    id: str
+    user_id: str
+    revision: int
+    published_version_id: str | None
 
 
 class WorkflowFilters(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +99,22 @@ async def get(store: Store, user_id: str, workflow_id: str) -> WorkflowRow | Non
     """Return a user's workflow with its draft, or None."""
     row = await store.fetch_row(_SQL["get_workflow"], user_id, workflow_id)
     return None if row is None else _workflow(row, with_draft=True)
+
+
+async def heads(
+    store: Store, keys: Sequence[tuple[str, str]]
+) -> Mapping[tuple[str, str], WorkflowHead]:
+    """Return what there is of workflows that are asked for by user and id, by these."""
+    rows = await store.fetch(
+        _SQL["get_workflow_heads"], [user for user, _ in keys], [each for _, each in keys]
+    )
+    found = (
+        WorkflowHead(
+            str(row["id"]), str(row["user_id"]), row["revision"], _text(row["published_version_id"])
+        )
+        for row in rows
+    )
+    return {(head.user_id, head.id): head for head in found}
 
 
 async def page(

@@ -38,6 +38,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
     addresses: Addresses
     dev_token: str
+    secret_keys: str
     namespace: str
     allowed_private_hosts: tuple[str, ...]
     log_format: str
@@ -88,16 +89,22 @@ def _gateway_environment(told: Told) -> Environment:
         "HOST": told.addresses.host,
         "PORT": str(told.addresses.port),
         "DEV_TOKEN": told.dev_token,
+        "SECRET_KEYS": told.secret_keys,
     }
 
 
 def _scheduler_environment(told: Told) -> Environment:
-    return {"DATABASE_URL": told.addresses.database_url, "REDIS_URL": None}
+    return {
+        "DATABASE_URL": told.addresses.database_url,
+        "REDIS_URL": None,
+        "SECRET_KEYS": told.secret_keys,
+    }
 
 
 def _worker_environment(told: Told) -> Environment:
     return {
         "DATABASE_URL": None,  # workers never touch the engine's tables
+        "SECRET_KEYS": None,  # they ask for each credential
         "REDIS_URL": told.addresses.redis_url,
         "ALLOWED_PRIVATE_HOSTS": ",".join((*told.allowed_private_hosts, told.addresses.authority)),
     }

@@ -1,12 +1,15 @@
-"""What `flotilla up` keeps in DATA_DIR for itself and for client commands: the dev token and the gateway's address.
+"""What `flotilla up` keeps in DATA_DIR: the dev token and the gateway's address, and the key that seals credentials.
 
-Both stay when it stops, so the token is the same at the next start, and a client that comes too early says where it looked.
+All stay when it stops, so the token is the same at the next start, and a client that comes too early says where it looked.
 """
 
+import base64
+import os
 from pathlib import Path
 from typing import Final
 
 from flotilla.embedded.passwords import kept_password, write_private
+from flotilla.settings import SECRET_KEY_BYTES
 
 # The one user of an installation that `up` has made. A fixed id, so that a database of its own or a given one serve alike.
 DEV_USER_ID: Final = "01900000-0000-7000-8000-000000000001"
@@ -32,6 +35,18 @@ class Installation:
     def kept_token(self) -> str:
         """The dev token, made at the first call."""
         return kept_password(self.token_file)
+
+    @property
+    def secret_keys_file(self) -> Path:
+        """Holds SECRET_KEYS; readable by its owner alone. Without it nobody can open what it has sealed."""
+        return self.folder / "secret_keys"
+
+    def kept_secret_keys(self) -> str:
+        """What SECRET_KEYS is where it is not set: one key, made at the first call."""
+        if not self.secret_keys_file.exists():
+            key = base64.b64encode(os.urandom(SECRET_KEY_BYTES)).decode()
+            write_private(self.secret_keys_file, f"up:{key}\n")
+        return self.secret_keys_file.read_text().strip()
 
     def write_address(self, url: str) -> None:
         """Tell client commands where the gateway is."""

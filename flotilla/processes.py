@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contracts.payloads import PayloadLimits
     from flotilla.telemetry.traces import SpanTracer
     from gateway.settings import GatewaySettings
+    from nodes.credentials import OperatorEnvironment
     from nodes.registry import Handler
     from scheduler.service import SchedulerSettings
     from workers.worker import WorkerSettings
@@ -68,11 +69,35 @@ def run_worker(settings: Settings) -> None:
         stopping.run_until_stopped(lambda stop: worker.run_worker(made, handlers, stop, tracer))
 
 
-def run_migration(settings: Settings) -> None:
-    """Bring the schema up to date, with the built-in specs and the user that the dev token stands for."""
+def run_migration(settings: Settings, *, reseal: bool = False) -> int:
+    """Bring the schema up to date, with the built-in specs and the user that the dev token stands for.
+
+    With `reseal`, seal all credentials by the first of SECRET_KEYS; returns how many others had sealed.
+    """
     flotilla_settings.check(settings, "migrate")
+    if reseal and not settings.secret_keys:
+        allowed = flotilla_settings.VARIABLES["SECRET_KEYS"].allowed
+        raise SettingsError(BadSetting("SECRET_KEYS", "is not set", allowed))
+    return asyncio.run(_migration(settings, reseal=reseal))
+
+
+async def _migration(settings: Settings, *, reseal: bool) -> int:
     assert settings.database_url is not None
-    asyncio.run(migrate(settings.database_url, dev_user_id=dev_user_id(settings)))
+    await migrate(settings.database_url, dev_user_id=dev_user_id(settings))
+    return await _resealed(settings) if reseal else 0
+
+
+async def _resealed(settings: Settings) -> int:
+    from db import credentials
+    from db.sealing import Keyring
+    from db.store import Store
+
+    assert settings.database_url is not None
+    store = await Store.open(settings.database_url, pool_size=1)
+    try:
+        return await credentials.reseal(store, Keyring(settings.secret_keys))
+    finally:
+        await store.close()
 
 
 async def migrate(database_url: str, *, dev_user_id: str | None) -> None:
@@ -119,6 +144,7 @@ async def _gateway(settings: Settings, tracer: "SpanTracer | None", stop: asynci
 def gateway_settings(settings: Settings) -> "GatewaySettings":
     """What the gateway is told."""
     from contracts.limits import DocumentLimits
+    from db.sealing import Keyring
     from gateway.settings import GatewayLimits, GatewaySettings
 
     limits = settings.limits
@@ -130,12 +156,14 @@ def gateway_settings(settings: Settings) -> "GatewaySettings":
         dev_token=settings.dev_token,
         dev_user_id=dev_user_id(settings),
         drain_seconds=settings.drain_seconds,
+        keyring=Keyring(settings.secret_keys),
         limits=GatewayLimits(
             body_bytes=limits.body_bytes,
             document_bytes=limits.document_bytes,
             webhook_bytes=limits.webhook_bytes,
             json_depth=limits.json_depth,
             streams_per_user=limits.streams,
+            requests_per_s=limits.requests_per_s,
             documents=DocumentLimits(
                 nodes=limits.nodes,
                 connections=limits.connections,
@@ -154,6 +182,7 @@ def gateway_settings(settings: Settings) -> "GatewaySettings":
 def scheduler_settings(settings: Settings) -> "SchedulerSettings":
     """What a scheduler is told."""
     from contracts.limits import CoreLimits
+    from db.sealing import Keyring
     from scheduler.service import SchedulerSettings
 
     assert settings.database_url is not None
@@ -166,6 +195,7 @@ def scheduler_settings(settings: Settings) -> "SchedulerSettings":
         drain_seconds=settings.drain_seconds,
         version=version(),
         payloads=payload_limits(settings),
+        keyring=Keyring(settings.secret_keys),
         limits=CoreLimits(
             signals=settings.limits.signals,
             child_depth=settings.limits.child_depth,
@@ -189,6 +219,7 @@ def worker_settings(settings: Settings) -> "WorkerSettings":
         drain_seconds=settings.drain_seconds,
         allowed_private_hosts=settings.allowed_private_hosts,
         version=version(),
+        environment=operator_environment(settings),
         limits=expression_limits(settings),
         payloads=payload_limits(settings),
         log_bytes=settings.limits.log_bytes,
@@ -197,6 +228,19 @@ def worker_settings(settings: Settings) -> "WorkerSettings":
             max_parallel=settings.limits.max_parallel,
             wait_s=settings.limits.wait_s,
         ),
+    )
+
+
+def operator_environment(settings: Settings) -> "OperatorEnvironment":
+    """What stands in for credentials, and for whom: where development has one user, all services are served for that one."""
+    from nodes.credentials import OperatorEnvironment
+
+    is_one_user = settings.environment == "development"
+    return OperatorEnvironment(
+        variables=settings.environment_credentials
+        if settings.allow_environment_credentials
+        else {},
+        only_user=settings.default_namespace if is_one_user else None,
     )
 
 

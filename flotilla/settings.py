@@ -4,6 +4,8 @@
 not set, and all bad values are reported at once. Values that may hold a secret appear in no message and no repr.
 """
 
+import base64
+import binascii
 import ipaddress
 import os
 import re
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
+
+from contracts import credential_types
 
 Environment = Literal["development", "production"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -23,6 +27,7 @@ N = TypeVar("N", int, float)
 DEFAULT_URL: Final = "http://127.0.0.1:8002"
 
 MIB: Final = 1024 * 1024
+SECRET_KEY_BYTES: Final = 32
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +43,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes: int = 512 * 1024
     #: Event streams that one namespace may read at a time.
     streams: int = 200
+    #: Requests per second of one path of webhooks, twice as many in a burst.
+    requests_per_s: int = 1_000
     #: What follows, up to `max_parallel`, is about what a document says.
     nodes: int = 1_000
     connections: int = 5_000
@@ -74,7 +81,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dev_token: str | None = None
     #: The id of the user that messages without a namespace, and the dev token, stand for.
     default_namespace: str | None = None
+    #: Ids with keys: the first seals what is secret, all of them open it.
+    secret_keys: tuple[tuple[str, bytes], ...] = ()
     allowed_private_hosts: tuple[str, ...] = ()
+    #: What stands in for credentials, by variable; nothing if it must not.
+    environment_credentials: Mapping[str, str] = {}
+    allow_environment_credentials: bool = True
     #: Node types, or whole families of them, that a worker serves; none: all it has.
     worker_types: tuple[str, ...] = ()
     worker_concurrency: int = 64
@@ -160,10 +172,11 @@ def read(environ: Mapping[str, str]) -> Settings:
     """Read the settings that `environ` spells. Raises SettingsError, which names all bad values."""
     bad: list[BadSetting] = []
     fields = dict(_values(environ, VARIABLES, bad))
+    credentials = dict(_values(environ, CREDENTIAL_VARIABLES, bad))
     limits = dict(_values(environ, LIMIT_VARIABLES, bad))
     if bad:
         raise SettingsError(*bad)
-    return Settings(**fields, limits=Limits(**limits))
+    return Settings(**fields, environment_credentials=credentials, limits=Limits(**limits))
 
 
 def check(settings: Settings, process: Process) -> None:
@@ -173,6 +186,9 @@ def check(settings: Settings, process: Process) -> None:
     )
     if missing:
         raise MissingSettings(process, missing)
+    if process in ("gateway", "scheduler") and _lacks_keys(settings):
+        allowed = f"{VARIABLES['SECRET_KEYS'].allowed}; ENVIRONMENT=production needs at least one"
+        raise SettingsError(BadSetting("SECRET_KEYS", "is not set", allowed))
     if settings.dev_token is not None and not _is_dev_token_safe(settings):
         problem = f"is set with ENVIRONMENT={settings.environment} and HOST={settings.host}"
         raise SettingsError(
@@ -203,6 +219,10 @@ def is_loopback(host: str) -> bool:
 
 def _is_dev_token_safe(settings: Settings) -> bool:
     return settings.environment == "development" and is_loopback(settings.host)
+
+
+def _lacks_keys(settings: Settings) -> bool:
+    return settings.environment == "production" and not settings.secret_keys
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -339,6 +359,29 @@ def _token(text: str) -> str:
     return text
 
 
+def _secret_keys(text: str) -> tuple[tuple[str, bytes], ...]:
+    """Keys by their ids. What is wrong is told by position: an id that was forgotten would be the key."""
+    keys: dict[str, bytes] = {}
+    for number, part in enumerate(_list(text), start=1):
+        key_id, colon, encoded = part.partition(":")
+        if not colon or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key_id):
+            raise ValueError(f"has no id of A-Z a-z 0-9 _ - and a colon before key {number}")
+        if key_id in keys:
+            raise ValueError(f"has an id twice, the second time before key {number}")
+        keys[key_id] = _key(number, encoded)
+    return tuple(keys.items())
+
+
+def _key(number: int, encoded: str) -> bytes:
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        raise ValueError(f"has a key {number} that is no base64") from None
+    if len(key) != SECRET_KEY_BYTES:
+        raise ValueError(f"has a key {number} of {len(key)} bytes")
+    return key
+
+
 VARIABLES: Final[Mapping[str, Variable]] = {
     "DATABASE_URL": Variable(
         "database_url", _url("postgresql", "postgres"), "postgresql://user:password@host:port/database", is_secret=True
@@ -353,10 +396,14 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "ENVIRONMENT": Variable("environment", _one_of(Environment, fold=str.lower), "development, production"),
     "DATA_DIR": Variable("data_dir", Path, "the path of a folder"),
     "DEV_TOKEN": Variable("dev_token", _token, "printable ASCII characters without blanks", is_secret=True),
+    "SECRET_KEYS": Variable(
+        "secret_keys", _secret_keys, "id:base64 of 32 bytes, several separated by commas; the first one seals", is_secret=True
+    ),
     "DEFAULT_NAMESPACE": Variable("default_namespace", _uuid, "the id of a user, a UUID"),
     "ALLOWED_PRIVATE_HOSTS": Variable(
         "allowed_private_hosts", _hosts, "host, host:port or network (10.0.0.0/8), separated by commas"
     ),
+    "ALLOW_ENVIRONMENT_CREDENTIALS": Variable("allow_environment_credentials", _boolean, "true, false"),
     "WORKER_TYPES": Variable("worker_types", _types, "TYPE or TYPE.SUBTYPE, separated by commas"),
     "WORKER_CONCURRENCY": Variable("worker_concurrency", _integer(1, 10_000), "1 to 10000"),
     "DRAIN_SECONDS": Variable("drain_seconds", _seconds, "0 to 86400"),
@@ -374,6 +421,12 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "FLOTILLA_URL": Variable("flotilla_url", _web_address, "http://… or https://…, a gateway's address"),
     "FLOTILLA_TOKEN": Variable("flotilla_token", _token, "printable ASCII characters without blanks", is_secret=True),
 }  # fmt: skip
+
+CREDENTIAL_VARIABLES: Final[Mapping[str, Variable]] = {
+    name: Variable(name, _text, "what the service gave you", is_secret=True)
+    for name in credential_types.VARIABLES
+}
+"""What stands in for credentials; their fields are the names of the variables."""
 
 LIMIT_RANGES: Final[Mapping[str, tuple[int, int | None]]] = {
     "nodes": (1, 10_000),

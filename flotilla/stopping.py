@@ -22,7 +22,7 @@ Main = Callable[[asyncio.Event], Awaitable[None]]
 def run_until_stopped(main: Main) -> None:
     """Run a process on uvloop, where there is one, until it returns."""
     _collect_seldom()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_run(main))
 
 
@@ -62,7 +62,8 @@ def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(each)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the event loop of a process: uvloop's, where there is one."""
     try:
         import uvloop
     except ImportError:  # there is none for Windows

@@ -6,6 +6,7 @@ the children that are still there; the servers stop in order even then.
 """
 
 import asyncio
+import base64
 import signal
 import sys
 import time
@@ -207,10 +208,18 @@ class Up:
         return Told(
             addresses=addresses,
             dev_token=self._installation.kept_token(),
+            secret_keys=self._secret_keys(),
             namespace=self._namespace,
             allowed_private_hosts=settings.allowed_private_hosts,
             log_format=settings.log_format or ("console" if self._output.isatty() else "json"),
         )
+
+    def _secret_keys(self) -> str:
+        """What gateway and scheduler seal and open credentials by."""
+        given = self._settings.secret_keys
+        if not given:
+            return self._installation.kept_secret_keys()
+        return ",".join(f"{key_id}:{base64.b64encode(key).decode()}" for key_id, key in given)
 
     def _say(self, text: str) -> None:
         self._output.write(f"{text}\n")

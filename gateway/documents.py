@@ -1,11 +1,12 @@
 """Documents as users send them: read in any spelling, validated, and refused with all that is wrong."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
+import db.credentials
 from contracts.document import Reading, read_document
 from contracts.expressions.errors import ExpressionError
 from contracts.expressions.regex import Regex
@@ -18,6 +19,7 @@ from contracts.slots import slot_of
 from contracts.specs import Catalogue
 from contracts.validation import examine, validate
 from contracts.webhooks import CHANCE_BYTES, keep_paths, make_paths
+from db.store import Store
 from gateway.catalogue import CatalogueCache
 from gateway.input_schemas import InputSchemas
 from gateway.problems import ErrorEntry, invalid_document, invalid_request
@@ -25,8 +27,10 @@ from gateway.settings import GatewayLimits
 
 Read = Callable[[Any, Catalogue], Reading]
 
-CREDENTIALS: Final[frozenset[str]] = frozenset()
-"""The credentials that exist: there is no way to save one, so naming any is a mistake."""
+Credentials = Mapping[str, str]
+"""The type of each credential of a user, by name and by id."""
+
+NONE: Final[Credentials] = {}
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,27 +59,34 @@ class Documents:
 
     def __init__(
         self,
+        store: Store,
         catalogue: CatalogueCache,
         regex: Regex,
         schemas: InputSchemas,
         calendar: Calendar,
         limits: GatewayLimits,
     ) -> None:
+        self._store = store
         self._catalogue = catalogue
         self._regex = regex
         self._schemas = schemas
         self._calendar = calendar
         self._limits = limits
 
-    async def check(self, sent: Any) -> Checked:
-        """Read and validate what was sent."""
-        examined, catalogue = await self._read(sent, self._examine)
+    async def check(self, sent: Any, user_id: str) -> Checked:
+        """Read and validate what a user sent."""
+        credentials = await db.credentials.types(self._store, user_id)
+
+        def read(sent: Any, catalogue: Catalogue) -> Reading:
+            return self._examine(sent, catalogue, credentials)
+
+        examined, catalogue = await self._read(sent, read)
         document = examined.document
         needed = None if document is None else manifest(document, catalogue)
         return Checked(document=document, problems=examined.problems, manifest=needed)
 
     async def savable(
-        self, sent: Any, *, before: Document | None = None
+        self, sent: Any, user_id: str, *, before: Document | None = None
     ) -> tuple[Document, tuple[Problem, ...]]:
         """Return what is stored, and what hinders publishing it. Raises Refused if it cannot be saved.
 
@@ -87,11 +98,14 @@ class Documents:
             raise invalid_document(errors_of(reading.problems))
         kept = reading.document if before is None else keep_paths(reading.document, before)
         document = make_paths(kept, os.urandom(CHANCE_BYTES))
-        return document, errors_of(self._validate(document, catalogue))
+        credentials = await self._credentials(document, user_id)
+        return document, errors_of(self._validate(document, catalogue, credentials))
 
-    async def check_stored(self, document: Document) -> None:
-        """Raise Refused unless a stored document can be published and executed."""
-        errors = errors_of(self._validate(document, await self._catalogue.refreshed()))
+    async def check_stored(self, document: Document, user_id: str) -> None:
+        """Raise Refused unless a user's stored document can be published and executed."""
+        catalogue = await self._catalogue.refreshed()
+        credentials = await self._credentials(document, user_id)
+        errors = errors_of(self._validate(document, catalogue, credentials))
         if errors:
             raise invalid_document(errors)
 
@@ -103,6 +117,12 @@ class Documents:
             message = f"The key of settings.concurrency: {error}"
             entry = ErrorEntry(pointer("input"), "invalid_value", message)
             raise invalid_request(entry) from error
+
+    async def _credentials(self, document: Document, user_id: str) -> Credentials:
+        """Return what a user's nodes may name; nothing is read where none names any."""
+        if not any(node.credentials for node in document.nodes):
+            return NONE
+        return await db.credentials.types(self._store, user_id)
 
     async def _read(self, sent: Any, read: Read) -> tuple[Reading, Catalogue]:
         """Read a document; an unknown node type may have been announced just now."""
@@ -116,24 +136,26 @@ class Documents:
     def _read_only(self, sent: Any, catalogue: Catalogue) -> Reading:
         return read_document(sent, catalogue, self._limits.documents)
 
-    def _examine(self, sent: Any, catalogue: Catalogue) -> Reading:
+    def _examine(self, sent: Any, catalogue: Catalogue, credentials: Credentials) -> Reading:
         return examine(
             sent,
             catalogue,
             regex=self._regex,
-            credentials=CREDENTIALS,
+            credentials=credentials,
             cron_fault=self._calendar.fault,
             schema_fault=self._schemas.judge(),
             limits=self._limits.documents,
             expression_limits=self._limits.expressions,
         )
 
-    def _validate(self, document: Document, catalogue: Catalogue) -> tuple[Problem, ...]:
+    def _validate(
+        self, document: Document, catalogue: Catalogue, credentials: Credentials
+    ) -> tuple[Problem, ...]:
         return validate(
             document,
             catalogue,
             regex=self._regex,
-            credentials=CREDENTIALS,
+            credentials=credentials,
             cron_fault=self._calendar.fault,
             schema_fault=self._schemas.judge(),
             limits=self._limits.documents,

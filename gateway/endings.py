@@ -5,7 +5,8 @@ be lost, so it is only a hint: the row in PostgreSQL is what counts, and it is r
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from bus.client import Bus, CoreMessage, Subscription
@@ -25,7 +26,7 @@ class Endings:
     def __init__(self, bus: Bus, lifecycle: Lifecycle) -> None:
         self._bus = bus
         self._lifecycle = lifecycle
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, set[Expected]] = {}
         self._subscriptions: list[Subscription] = []
 
     async def start(self) -> None:
@@ -47,32 +48,56 @@ class Endings:
 
         `look` is called again whenever the execution may have ended. Draining ends the wait early.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        woken = asyncio.Event()
-        self._waiting.setdefault(execution_id, set()).add(woken)
+        with self.expecting(execution_id) as expected:
+            found = await look()
+            return found if found is not None else await expected.wait(seconds, look)
+
+    @contextmanager
+    def expecting(self, execution_id: str) -> Iterator["Expected"]:
+        """Listen for one end, within the block. Whoever begins before an execution exists has nothing to look at first."""
+        expected = Expected(self._lifecycle)
+        self._waiting.setdefault(execution_id, set()).add(expected)
         try:
-            with self._lifecycle.telling(woken.set):
-                while (found := await look()) is None:
-                    left = deadline - loop.time()
-                    if left <= 0 or self._lifecycle.is_draining:
-                        return None
-                    await _wait(woken, min(left, POLL_SECONDS))
-                    woken.clear()
-                return found
+            yield expected
         finally:
-            self._forget(execution_id, woken)
+            self._forget(execution_id, expected)
 
     async def _ended(self, message: CoreMessage) -> None:
         execution_id = message.subject.split(".")[_EXECUTION]
-        for woken in self._waiting.get(execution_id, ()):
-            woken.set()
+        for expected in self._waiting.get(execution_id, ()):
+            expected.hear()
 
-    def _forget(self, execution_id: str, woken: asyncio.Event) -> None:
+    def _forget(self, execution_id: str, expected: "Expected") -> None:
         waiting = self._waiting[execution_id]
-        waiting.discard(woken)
+        waiting.discard(expected)
         if not waiting:
             del self._waiting[execution_id]
+
+
+class Expected:
+    """The end of one execution, waited for by one. `is_heard`: there was word of it."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self.is_heard = False
+        self._lifecycle = lifecycle
+        self._woken = asyncio.Event()
+
+    def hear(self) -> None:
+        """Take word of the end."""
+        self.is_heard = True
+        self._woken.set()
+
+    async def wait(self, seconds: float, look: Callable[[], Awaitable[T | None]]) -> T | None:
+        """`Endings.wait`, but for the first look: nothing is looked at before there was word, or time has passed."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        with self._lifecycle.telling(self._woken.set):
+            while (left := deadline - loop.time()) > 0 and not self._lifecycle.is_draining:
+                await _wait(self._woken, min(left, POLL_SECONDS))
+                self._woken.clear()
+                if (found := await look()) is not None:
+                    return found
+        return None
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

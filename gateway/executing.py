@@ -20,11 +20,12 @@ from contracts.payloads import PayloadLimits
 from contracts.problems import Problem, pointer
 from contracts.statuses import Mode
 from db.executions import NewExecution
-from db.workflows import WorkflowRow
+from db.workflows import WorkflowHead, WorkflowRow
 from gateway.answers import Answer, created, ok
 from gateway.calls import Call
-from gateway.execution_reading import folded, read_row
-from gateway.execution_views import execution_of
+from gateway.endings import Expected
+from gateway.execution_reading import folded, folded_as, is_over, read_row
+from gateway.execution_views import Execution, execution_of
 from gateway.executions import WaitQuery, ended
 from gateway.input_schemas import BadSchema
 from gateway.parameters import Number, Priority, Text, wrong
@@ -56,7 +57,7 @@ async def execute_workflow(gateway: Gateway, call: Call[WaitQuery, ExecuteBody])
     """Commit a new execution; with `wait`, answer with its end if it comes in time."""
     if not gateway.bus.is_connected:
         raise unavailable("NATS")
-    workflow = await read_workflow(gateway.store, call.user_id, call.path["workflow_id"])
+    workflow = await gateway.workflow_heads.read(call.user_id, call.path["workflow_id"])
     version = await chosen_version(gateway, workflow, call.body.version)
     new = new_execution(gateway, call, workflow, version, call.body)
     key = idempotency_key(call, "Idempotency-Key")
@@ -81,20 +82,33 @@ async def accepted(
 
     With `wait`, the answer is its end if that comes within so many seconds.
     """
-    if not await gateway.starter.create(new):
-        return await _replayed(gateway, call, new, wait)
-    call.facts["execution_id"] = new.id
-    if wait and (answer := await _final(gateway, call, new.id, wait)):
-        return answer
-    if wait:  # it went on while we waited
-        row = await read_row(gateway.store, call.user_id, new.id)
-        return created((await folded(gateway, row)).view, location_of(new.id), status=202)
-    state = fold.replay(version.plan, new.id, new.events)
-    return created(execution_of(state, version=version.number), location_of(new.id), status=202)
+    with gateway.endings.expecting(new.id) as expected:
+        if not await gateway.starter.create(new):
+            return await _replayed(gateway, call, new, wait)
+        call.facts["execution_id"] = new.id
+        if not wait:
+            state = fold.replay(version.plan, new.id, new.events)
+            view = execution_of(state, version=version.number)
+            return created(view, location_of(new.id), status=202)
+        over = await expected.wait(wait, lambda: _over(gateway, new, version, expected))
+    if over is not None:
+        return ok(over)
+    folded_, _ = await folded_as(gateway, version, new.id)  # it went on while we waited
+    return created(folded_.view, location_of(new.id), status=202)
+
+
+async def _over(
+    gateway: Gateway, new: NewExecution, version: CompiledVersion, expected: Expected
+) -> Execution | None:
+    """Return an execution if it is over. Without word of its end, the row is asked before a long history is read."""
+    if not expected.is_heard and not is_over(await read_row(gateway.store, new.user_id, new.id)):
+        return None
+    view = (await folded_as(gateway, version, new.id))[0].view
+    return view if view.status.is_terminal else None
 
 
 async def chosen_version(
-    gateway: Gateway, workflow: WorkflowRow, asked: int | str | None
+    gateway: Gateway, workflow: WorkflowHead | WorkflowRow, asked: int | str | None
 ) -> CompiledVersion:
     """Return the version to execute: what is asked for, else the published one, else the draft."""
     if isinstance(asked, int):
@@ -107,13 +121,14 @@ async def chosen_version(
     return await gateway.versions.by_id(await _snapshot(gateway, workflow))
 
 
-async def _snapshot(gateway: Gateway, workflow: WorkflowRow) -> str:
+async def _snapshot(gateway: Gateway, head: WorkflowHead | WorkflowRow) -> str:
     """Return the version that the draft is kept as. Raises Refused for a draft that cannot run."""
-    known = gateway.versions.snapshot(workflow.id, workflow.revision)
+    known = gateway.versions.snapshot(head.id, head.revision)
     if known is not None:
         return known
+    workflow = await read_workflow(gateway.store, head.user_id, head.id)
     document = draft_of(workflow)
-    await gateway.documents.check_stored(document)
+    await gateway.documents.check_stored(document, workflow.user_id)
     version_id = await db.workflows.snapshot(
         gateway.store,
         user_id=workflow.user_id,
@@ -128,7 +143,7 @@ async def _snapshot(gateway: Gateway, workflow: WorkflowRow) -> str:
 def new_execution(
     gateway: Gateway,
     call: Call[Any, Any],
-    workflow: WorkflowRow,
+    workflow: WorkflowHead | WorkflowRow,
     version: CompiledVersion,
     body: ExecuteBody,
 ) -> NewExecution:
@@ -238,14 +253,6 @@ def _check_metadata(metadata: dict[str, Any], limit: int) -> None:
     if size > limit:
         entry = ErrorEntry("/metadata", "limit_exceeded", f"{size} bytes; the limit is {limit}.")
         raise Refused("limit_exceeded", entry.message, errors=(entry,))
-
-
-async def _final(
-    gateway: Gateway, call: Call[Any, Any], execution_id: str, wait: float
-) -> Answer | None:
-    row = await read_row(gateway.store, call.user_id, execution_id)
-    over = await ended(gateway, row, wait)
-    return None if over is None else ok((await folded(gateway, over)).view)
 
 
 async def _replayed(

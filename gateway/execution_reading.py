@@ -15,8 +15,10 @@ from contracts.statuses import ExecutionStatus
 from db.executions import ExecutionRow, HistoryRow
 from db.store import Store
 from gateway.execution_views import Execution, execution_of
+from gateway.histories import FIRST_EVENTS
 from gateway.problems import not_found
 from gateway.services import Gateway
+from gateway.versions import CompiledVersion
 
 HISTORY_PAGE: Final = 1_000
 
@@ -61,17 +63,23 @@ async def folded(gateway: Gateway, row: ExecutionRow) -> Folded:
 async def folded_with_rows(
     gateway: Gateway, row: ExecutionRow
 ) -> tuple[Folded, Sequence[HistoryRow]]:
-    """Fold an execution's whole history, and return it too.
+    """Fold an execution's whole history, and return it too."""
+    return await folded_as(gateway, await gateway.versions.by_id(row.version_id), row.id)
+
+
+async def folded_as(
+    gateway: Gateway, version: CompiledVersion, execution_id: str
+) -> tuple[Folded, Sequence[HistoryRow]]:
+    """Fold the whole history of an execution of a version, and return it too.
 
     Page by page: folding takes long where a loop was large, and other requests have their turn in between.
     """
-    version = await gateway.versions.by_id(row.version_id)
     rows: list[HistoryRow] = []
     state: ExecutionState | None = None
-    async for page in _history_pages(gateway.store, row.id):
+    async for page in _history_pages(gateway, execution_id):
         rows += page
         if state is None:
-            state = fold.replay(version.plan, row.id, _events(page))
+            state = fold.replay(version.plan, execution_id, _events(page))
             continue
         for event in _events(page):
             fold.apply(version.plan, state, event)
@@ -93,17 +101,20 @@ def message_of(row: HistoryRow) -> EventMessage:
     )
 
 
-async def _history_pages(store: Store, execution_id: str) -> AsyncIterator[Sequence[HistoryRow]]:
+async def _history_pages(
+    gateway: Gateway, execution_id: str
+) -> AsyncIterator[Sequence[HistoryRow]]:
     """Yield the whole history of an execution; its first page has the creation."""
-    after_seq = 0
-    while True:
+    page, limit = await gateway.histories.first(execution_id), FIRST_EVENTS
+    after_seq = len(page)
+    yield page
+    while len(page) == limit:
+        limit = HISTORY_PAGE
         page = await db.executions.history(
-            store, execution_id, after_seq=after_seq, limit=HISTORY_PAGE
+            gateway.store, execution_id, after_seq=after_seq, limit=limit
         )
-        yield page
         after_seq += len(page)
-        if len(page) < HISTORY_PAGE:
-            return
+        yield page
 
 
 def _events(rows: Sequence[HistoryRow]) -> Iterator[Event]:

@@ -28,6 +28,8 @@ PATH_PARAMETERS: Final = {
     "node_type": "Name of a node type: `TYPE.SUBTYPE`",
     "payload_id": "Id of a large value: `sha256:` and 64 digits",
     "dead_letter_id": "Id of a dead letter",
+    "credential_id": "Id of a credential",
+    "integration_id": "Id of an integration",
     "path": "The path of a webhook",
 }
 

@@ -37,6 +37,8 @@ CODES: Final[dict[str, Meaning]] = {
     "already_answered": Meaning(409, "Somebody has answered before"),
     "node_not_reached": Meaning(409, "The execution did not come to this node"),
     "not_published": Meaning(409, "The workflow has no published version"),
+    "name_taken": Meaning(409, "The name belongs to another one"),
+    "in_use": Meaning(409, "Something else uses this"),
     "idempotency_in_progress": Meaning(409, "The first request with this key is under way"),
     "webhook_path_taken": Meaning(409, "The path of a webhook belongs to another workflow"),
     "revision_mismatch": Meaning(412, "The workflow was changed meanwhile"),

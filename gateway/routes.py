@@ -19,6 +19,7 @@ from gateway import (
     workflows,
 )
 from gateway.bodies import NO_BODY, Body
+from gateway.credential_routes import CREDENTIALS, INTEGRATIONS
 from gateway.execution_routes import (
     ACCEPTED,
     BULK,
@@ -582,6 +583,7 @@ def _webhook(method: Method) -> Operation[Any, Any]:
             "method_not_allowed",
             "idempotency_in_progress",
             "execution_failed",
+            "rate_limited",
             "unavailable",
         ),
     )
@@ -596,6 +598,8 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     *SUCCESSORS,
     *INTERACTIONS,
     *WORKFLOWS,
+    *CREDENTIALS,
+    *INTEGRATIONS,
     *AROUND,
     *PUBLIC,
     *WEBHOOKS,

@@ -13,13 +13,16 @@ from gateway.attempts import Attempts
 from gateway.catalogue import CatalogueCache
 from gateway.documents import Documents
 from gateway.endings import Endings
+from gateway.histories import Histories
 from gateway.input_schemas import InputSchemas
 from gateway.lifecycle import Lifecycle
 from gateway.metrics import Metrics
+from gateway.rates import Rates
 from gateway.readers import Readers
 from gateway.settings import GatewaySettings
 from gateway.starts import Starter
 from gateway.versions import Versions
+from gateway.workflow_heads import WorkflowHeads
 
 
 class Gateway:
@@ -37,18 +40,23 @@ class Gateway:
         self.catalogue = CatalogueCache(store, seconds=settings.catalogue_seconds)
         self.input_schemas = InputSchemas(regex)
         self.documents = Documents(
-            self.catalogue, regex, self.input_schemas, calendar, settings.limits
+            store, self.catalogue, regex, self.input_schemas, calendar, settings.limits
         )
         self.versions = Versions(store, self.catalogue)
         self.starter = Starter(store, bus, self.metrics, settings.limits.payloads)
+        self.workflow_heads = WorkflowHeads(store)
+        self.histories = Histories(store)
         self.endings = Endings(bus, self.lifecycle)
         self.attempts = Attempts(bus)
         self.readers = Readers(self.metrics, limit=settings.limits.streams_per_user)
+        self.delivery_rates = Rates(settings.limits.requests_per_s)
         self.openapi = b""  # set by the application, which knows the operations
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.workflow_heads.stop)
+            stack.push_async_callback(self.histories.stop)
             await self.starter.start()
             stack.push_async_callback(self.starter.stop)
             await self.endings.start()

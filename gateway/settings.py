@@ -8,6 +8,7 @@ import msgspec
 from contracts.expressions.budget import DEFAULT_LIMITS, Limits
 from contracts.limits import DocumentLimits
 from contracts.payloads import PayloadLimits
+from db.sealing import Keyring
 
 Environment = Literal["development", "production"]
 
@@ -22,6 +23,7 @@ class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True):
     json_depth: int = 64
     body_seconds: float = 30
     streams_per_user: int = 200
+    requests_per_s: int = 1_000
     documents: DocumentLimits = DocumentLimits()
     expressions: Limits = DEFAULT_LIMITS
     payloads: PayloadLimits = PayloadLimits()
@@ -32,7 +34,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `dev_token` opens everything to `dev_user_id`, on a development machine only. After the signal to
     stop, readiness is refused for `notice_seconds` while requests are still taken, so that a load
-    balancer can look away; then requests under way have `drain_seconds` to finish.
+    balancer can look away; then requests under way have `drain_seconds` to finish. Without keys in the
+    `keyring` no credential can be stored.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +49,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     catalogue_seconds: float = 3
     command_seconds: float = 5
     heartbeat_seconds: float = 15
+    keyring: Keyring = msgspec.field(default_factory=Keyring)
     limits: GatewayLimits = GatewayLimits()
 
 

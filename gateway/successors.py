@@ -325,8 +325,8 @@ async def _laid_over(
     for node in sent["nodes"]:
         if node["id"] == node_id:
             node["parameters"] = {**node["parameters"], **call.body.parameters}
-    document, _ = await gateway.documents.savable(sent, before=version.document)
-    await gateway.documents.check_stored(document)
+    document, _ = await gateway.documents.savable(sent, workflow.user_id, before=version.document)
+    await gateway.documents.check_stored(document, workflow.user_id)
     version_id = await db.workflows.snapshot(
         gateway.store,
         user_id=workflow.user_id,

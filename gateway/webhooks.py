@@ -19,7 +19,7 @@ from contracts.expressions.errors import ExpressionError
 from contracts.expressions.interpreter import condition
 from contracts.history import ExecutionCreated, TriggerNode
 from contracts.payloads import KEY, holds_reserved_key
-from contracts.senders import ID_HEADER, is_genuine
+from contracts.senders import ID_HEADER, BadSecret, is_genuine
 from contracts.slots import slot_or_shared
 from contracts.statuses import ExecutionStatus, Mode
 from contracts.webhooks import WEBHOOK_TRIGGER
@@ -42,6 +42,7 @@ from gateway.queries import AnyQuery
 from gateway.services import Gateway
 from gateway.versions import CompiledVersion
 from gateway.webhook_answers import answer_of
+from gateway.webhook_secrets import secret_of
 from gateway.workflows import new_id
 
 log: Final = structlog.get_logger("gateway")
@@ -57,9 +58,10 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 async def receive_webhook(gateway: Gateway, call: Call[AnyQuery, bytes]) -> Answer:
     """Start the workflow that listens at a path, and answer as its trigger says."""
     at = datetime.now(UTC)
+    await _check_rate(gateway, call)
     webhook = await _armed(gateway, call)
     call.facts["workflow_id"] = webhook.workflow_id
-    _check_sender(webhook, call, at)
+    _check_sender(gateway, webhook, call, at)
     data = trigger_data(
         call.request,
         call.body,
@@ -100,18 +102,44 @@ async def _armed(gateway: Gateway, call: Call[AnyQuery, bytes]) -> ArmedWebhook:
     return webhook
 
 
-def _check_sender(webhook: ArmedWebhook, call: Call[AnyQuery, bytes], at: datetime) -> None:
+async def _check_rate(gateway: Gateway, call: Call[AnyQuery, bytes]) -> None:
+    """Raise Refused for more deliveries at a path than it may get, whoever sends them and whether it is known."""
+    wait = await gateway.delivery_rates.take(call.path["path"])
+    if wait is not None:
+        limit = gateway.settings.limits.requests_per_s
+        detail = f"A path takes {limit} deliveries a second (LIMIT_REQUESTS_PER_S). Send it again."
+        raise Refused("rate_limited", detail, retry_after=wait)
+
+
+def _check_sender(
+    gateway: Gateway, webhook: ArmedWebhook, call: Call[AnyQuery, bytes], at: datetime
+) -> None:
     """Raise Refused unless the sender is who the trigger waits for."""
-    genuine = is_genuine(
-        webhook.authentication,
-        secret=None,  # there is no way to save one yet, so a trigger that needs it lets nobody in
-        header=webhook.header,
-        headers=headers_of(call.request),
-        body=call.body,
-        at=at,
-    )
+    try:
+        genuine = is_genuine(
+            webhook.authentication,
+            secret=_secret(gateway, webhook, at),
+            header=webhook.header,
+            headers=headers_of(call.request),
+            body=call.body,
+            at=at,
+        )
+    except BadSecret as error:
+        log.warning("webhook_secret_unusable", workflow_id=webhook.workflow_id, error=str(error))
+        genuine = False
     if not genuine:
         raise Refused("unauthenticated", "The token or signature is missing, wrong or too old.")
+
+
+def _secret(gateway: Gateway, webhook: ArmedWebhook, at: datetime) -> str | None:
+    """Return what the sender must know, None where nobody can: the credential is gone or has expired.
+
+    It was read with the webhook, so a change counts from the next delivery on. Raises Refused.
+    """
+    row = webhook.credential
+    if row is None or webhook.authentication == "NONE":
+        return None
+    return secret_of(gateway, row, at)
 
 
 def _passes(

@@ -33,6 +33,7 @@ from gateway.problems import (
 )
 from gateway.queries import NoQuery
 from gateway.services import Gateway
+from gateway.webhook_secrets import check_secrets
 from gateway.workflow_reading import (
     draft_of,
     etag_of,
@@ -85,7 +86,7 @@ async def create_workflow(gateway: Gateway, call: Call[NoQuery, Any]) -> Answer:
     refuse_idempotency_key(call)
     sent = _object(call.body)
     active = _active(sent)
-    document, problems = await gateway.documents.savable(_document_fields(sent))
+    document, problems = await gateway.documents.savable(_document_fields(sent), call.user_id)
     row = await db.workflows.create(
         gateway.store,
         user_id=call.user_id,
@@ -129,7 +130,7 @@ async def update_workflow(gateway: Gateway, call: Call[NoQuery, Any]) -> Answer:
     async def change(row: WorkflowRow) -> WorkflowRow:
         draft = draft_of(row)
         merged = merge(msgspec.to_builtins(draft), changes)
-        document, problems = await gateway.documents.savable(merged, before=draft)
+        document, problems = await gateway.documents.savable(merged, call.user_id, before=draft)
         return await db.workflows.update(
             gateway.store,
             user_id=call.user_id,
@@ -164,7 +165,7 @@ async def delete_workflow(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Ans
 
 async def validate_document(gateway: Gateway, call: Call[NoQuery, Any]) -> Answer:
     """Answer with everything that is wrong with a document, and with what it reads as."""
-    checked = await gateway.documents.check(_document_fields(_object(call.body)))
+    checked = await gateway.documents.check(_document_fields(_object(call.body)), call.user_id)
     return ok(
         Validation(
             valid=not checked.errors,
@@ -183,7 +184,9 @@ async def publish_workflow(gateway: Gateway, call: Call[NoQuery, PublishBody]) -
 
     async def change(row: WorkflowRow) -> tuple[db.versions.VersionRow, bool]:
         document = msgspec.structs.replace(draft_of(row), pin_data={})
-        await gateway.documents.check_stored(document)
+        await gateway.documents.check_stored(document, call.user_id)
+        received = webhooks_of(document, await gateway.catalogue.current())
+        await check_secrets(gateway, call.user_id, document, received)
         return await db.workflows.publish(
             gateway.store,
             user_id=call.user_id,
@@ -195,7 +198,7 @@ async def publish_workflow(gateway: Gateway, call: Call[NoQuery, PublishBody]) -
             active=call.body.active,
             triggers=event_triggers(document),
             schedules=schedules_of(document),
-            received=webhooks_of(document, await gateway.catalogue.current()),
+            received=received,
             expected_revision=row.revision,
         )
 
@@ -365,7 +368,9 @@ async def _publish_existing(
         if chosen is None or chosen.document is None:
             raise invalid_request(wrong("/from_version", f"There is no version {number}."))
         document = decode_document(chosen.document)
-        await gateway.documents.check_stored(document)
+        await gateway.documents.check_stored(document, call.user_id)
+        received = webhooks_of(document, await gateway.catalogue.current())
+        await check_secrets(gateway, call.user_id, document, received)
         return await db.workflows.publish_existing(
             gateway.store,
             user_id=call.user_id,
@@ -374,7 +379,7 @@ async def _publish_existing(
             active=call.body.active,
             triggers=event_triggers(document),
             schedules=schedules_of(document),
-            received=webhooks_of(document, await gateway.catalogue.current()),
+            received=received,
             expected_revision=row.revision,
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from contracts.credentials import Credential
 from contracts.expressions import interpreter, templates
 from contracts.expressions.budget import Limits
 from contracts.expressions.regex import Regex
@@ -18,11 +19,15 @@ from contracts.ids import Iteration, idempotency_key
 from contracts.inputs import Arrival, Named, Scope, loop_value
 from contracts.limits import NodeLimits
 from contracts.messages import Resumed, Task, TaskExecution, TaskNode
+from contracts.payloads import Claim
 from contracts.statuses import WaitKind
+from nodes import http_auth
 from nodes.answers import Answer, Child, Failed, Loop, Outputs, Question, Wait
 from nodes.attempt_log import LOG_BYTES, AttemptLog
 from nodes.checkpoints import Checkpoints, Save
-from nodes.http_client import HttpCalls, HttpClient
+from nodes.credentials import Credentials, CredentialSource, NoSource, OperatorEnvironment
+from nodes.http_client import Call, HttpCalls, HttpClient
+from nodes.masking import Masker
 
 __all__ = [
     "Answer", "Arrival", "Checkpoints", "Child", "Clock", "Context", "Failed", "Failure", "FailureKind",
@@ -55,6 +60,11 @@ class Services(msgspec.Struct, frozen=True):
     clock: Clock
     log_bytes: int = LOG_BYTES
     node_limits: NodeLimits = NodeLimits()
+    credentials: CredentialSource = msgspec.field(default_factory=NoSource)
+    environment: OperatorEnvironment = OperatorEnvironment()
+    tokens: http_auth.Tokens = msgspec.field(
+        default_factory=lambda: http_auth.Tokens(time.monotonic)
+    )
 
 
 Progress = Callable[[str, float | None], None]
@@ -83,13 +93,14 @@ class Context:
 
     `input` is the assembled input, `node` and `execution` tell where the attempt belongs, `now` is the
     instant at which the node run became ready: the same for all its attempts. `resumed` is set after a
-    wait, `checkpoints` keep finished calls. A loop `is_asked` once it iterates, whether it goes on.
+    wait, `checkpoints` keep finished calls. `masker` knows the secrets that the attempt was given; what
+    the attempt says goes through it. A loop `is_asked` once it iterates, whether it goes on.
     """
 
     __slots__ = (
-        "_arrived", "_checkpoints", "_finished", "_http", "_log", "_names", "_next_loop", "_progress",
-        "_save", "_scope", "_services", "_started_at", "attempt", "execution", "input", "is_asked",
-        "iteration", "node", "now", "resumed", "traceparent",
+        "_arrived", "_checkpoints", "_credentials", "_finished", "_http", "_log", "_names", "_next_loop",
+        "_progress", "_save", "_scope", "_services", "_started_at", "_token", "attempt", "execution", "input",
+        "is_asked", "iteration", "masker", "node", "now", "resumed", "traceparent",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +127,9 @@ class Context:
         self.traceparent = traceparent
         self.is_asked = task.is_asked
         self.resumed = None if task.resumed is None else _resumption(task.resumed)
+        self.masker: Masker | None = None
+        self._token = task.token
+        self._credentials: Credentials | None = None
         self._checkpoints: Checkpoints | None = None
         self._finished = task.checkpoints
         self._save = save
@@ -175,10 +189,55 @@ class Context:
         return self._http
 
     @property
+    def credentials(self) -> Credentials:
+        """The credentials of this node, by slot; fetched for this task alone."""
+        if self._credentials is None:
+            claim = Claim(
+                execution_id=self.execution.id,
+                node_id=self.node.id,
+                iteration=self.iteration,
+                attempt=self.attempt,
+                token=self._token,
+            )
+            self._credentials = Credentials(
+                self._services.credentials,
+                self._services.environment,
+                claim,
+                user_id=self.execution.namespace,
+                named=self.node.credentials,
+                masker=self._hiding(),
+            )
+        return self._credentials
+
+    async def authorised(self, call: Call, credential: Credential, template: object) -> Call:
+        """Return a call with a credential of the type `http` in it. Raises Failed where it may not go.
+
+        `template` is the address as the document has it.
+        """
+        http_auth.check_host(credential, call.url, template)
+        token = None
+        if http_auth.needs_token(credential):
+            token = await self._services.tokens.get(credential, self._services.http)
+        authorised = http_auth.authorised(credential, call, token)
+        # In the form in which it is sent: a short password is not found inside of base64.
+        self._hiding().add(
+            authorised.headers[name].rpartition(" ")[2] for name in authorised.credential_headers
+        )
+        return authorised
+
+    def forget_token(self, credential: Credential) -> None:
+        """Have another access token fetched the next time: this one was refused."""
+        self._services.tokens.forget(credential)
+
+    def masked(self, value: Any) -> Any:
+        """Return a JSON value without the secrets that this attempt was given."""
+        return value if self.masker is None else self.masker.value(value)
+
+    @property
     def checkpoints(self) -> Checkpoints:
         """Finished calls, which no later attempt repeats."""
         if self._checkpoints is None:
-            self._checkpoints = Checkpoints(self._finished, self._save)
+            self._checkpoints = Checkpoints(self._finished, self._saved)
         return self._checkpoints
 
     @property
@@ -186,7 +245,9 @@ class Context:
         """The log of this attempt."""
         if self._log is None:
             services = self._services
-            self._log = AttemptLog(self._log_names(), services.clock.now, services.log_bytes)
+            self._log = AttemptLog(
+                self._log_names(), services.clock.now, services.log_bytes, lambda: self.masker
+            )
         return self._log
 
     @property
@@ -219,7 +280,15 @@ class Context:
 
     def progress(self, message: str, percent: float | None = None) -> None:
         """Show how far the work is, to whoever watches now; at most four a second get through."""
-        self._progress(message, percent)
+        self._progress(self.masked(message), percent)
+
+    def _hiding(self) -> Masker:
+        if self.masker is None:
+            self.masker = Masker()
+        return self.masker
+
+    async def _saved(self, key: str, value: Any) -> msgspec.Raw:
+        return await self._save(key, self.masked(value))
 
     def _seen(self, names: Mapping[str, Any]) -> Named:
         if self._names is None:

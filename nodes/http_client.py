@@ -49,7 +49,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One call to the outside, its body encoded.
 
     `max_redirects` None leaves redirects to the caller; `max_response_bytes` counts after unpacking;
-    `timeout` in seconds is the call's own, beside the attempt's.
+    `timeout` in seconds is the call's own, beside the attempt's. `credential_headers`, in lower case, stay behind when
+    a redirect leads to another origin; `credential_query` is a parameter that no answer tells.
     """
 
     method: str = "GET"
@@ -59,6 +60,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     max_redirects: int | None = MAX_REDIRECTS
     max_response_bytes: int = MAX_RESPONSE_BYTES
     timeout: float | None = None
+    credential_headers: tuple[str, ...] = ()
+    credential_query: str | None = None
 
 
 class HttpAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +103,7 @@ class HttpClient:
             status_code=response.status_code,
             headers=dict(response.headers),
             content=content,
-            url=str(response.request.url),
+            url=_told(response.request.url, call),
             seconds=round(time.monotonic() - started, 6),
         )
 
@@ -114,7 +117,7 @@ class HttpClient:
                 redirects += 1
                 if redirects > call.max_redirects:
                     raise Failed(_too_many_redirects(request, call.max_redirects))
-                request = _redirected(response)
+                request = _redirected(response, call)
             finally:
                 await response.aclose()
 
@@ -165,7 +168,7 @@ def status_failure(answer: HttpAnswer, now: datetime) -> Failure:
     """Return the failure that a status of 400 and more is, after a call without a credential."""
     kind, status = FailureKind.ERROR, answer.status_code
     details = {"status_code": status, "body": _shown(answer.content)}
-    message = f"{_origin(httpx.URL(answer.url))} answered with status {status}"
+    message = f"{origin_of(answer.url)} answered with status {status}"
     wait = retry_after(answer.headers, now)
     if status == 429:
         return Failure(kind, "rate_limited", message, details, retryable=True, retry_after=wait)
@@ -193,14 +196,13 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 
 def same_origin(left: str, right: str) -> bool:
     """Whether two URLs lead to the same scheme, host and port."""
-    return _origin(httpx.URL(left)) == _origin(httpx.URL(right))
+    return origin_of(left) == origin_of(right)
 
 
-def without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that may go on to another origin."""
-    return {
-        name: value for name, value in headers.items() if name.lower() not in _CREDENTIAL_HEADERS
-    }
+def without_credentials(headers: Mapping[str, str], further: Sequence[str] = ()) -> dict[str, str]:
+    """Return the headers that may go on to another origin; `further` ones hold credentials too."""
+    kept_back = {*_CREDENTIAL_HEADERS, *further}
+    return {name: value for name, value in headers.items() if name.lower() not in kept_back}
 
 
 def _request(call: Call) -> httpx.Request:
@@ -249,7 +251,14 @@ def _is_redirect(response: httpx.Response) -> bool:
     return response.status_code in _REDIRECTS and "location" in response.headers
 
 
-def _redirected(response: httpx.Response) -> httpx.Request:
+def _told(url: httpx.URL, call: Call) -> str:
+    """Return the address that was called, without a credential."""
+    if call.credential_query is None or call.credential_query not in url.params:
+        return str(url)
+    return str(url.copy_with(params=url.params.remove(call.credential_query)))
+
+
+def _redirected(response: httpx.Response, call: Call) -> httpx.Request:
     """Return the request that a redirect asks for, without what must not leave the origin."""
     request = response.request
     url = _target(request.url, response.headers["location"])
@@ -258,8 +267,8 @@ def _redirected(response: httpx.Response) -> httpx.Request:
     if method != request.method:
         headers = {name: value for name, value in headers.items() if name not in _BODY_HEADERS}
         content = b""
-    if _origin(url) != _origin(request.url):
-        headers = without_credentials(headers)
+    if origin_of(url) != origin_of(request.url):
+        headers = without_credentials(headers, call.credential_headers)
     return httpx.Request(method, url, headers=headers, content=content)
 
 
@@ -287,7 +296,7 @@ async def _content(response: httpx.Response, call: Call) -> bytes:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         return await read_body(response.stream, encoding, limit)
     except BodyTooLarge as error:
-        message = f"{_origin(response.request.url)} answered with more than {limit} bytes"
+        message = f"{origin_of(response.request.url)} answered with more than {limit} bytes"
         details = {"limit": limit}
         code = "response_too_large"
         raise Failed(Failure(FailureKind.PAYLOAD_TOO_LARGE, code, message, details)) from error
@@ -297,8 +306,9 @@ async def _content(response: httpx.Response, call: Call) -> bytes:
         raise Failed(_broken(response.request, error)) from error
 
 
-def _origin(url: httpx.URL) -> str:
+def origin_of(url: httpx.URL | str) -> str:
     """Return scheme, host and port: all of a URL that failures and logs may show."""
+    url = httpx.URL(url)
     port = url.port or {"http": 80, "https": 443}.get(url.scheme)
     host = f"[{url.host}]" if ":" in url.host else url.host
     return f"{url.scheme}://{host}:{port}"
@@ -313,12 +323,12 @@ def _broken(request: httpx.Request, error: httpx.RequestError) -> Failure:
         return _call_timeout(request, str(error))
     if isinstance(error, httpx.LocalProtocolError):
         return _invalid(f"the request cannot be sent: {error}")
-    message = f"no answer from {_origin(request.url)}: {str(error) or type(error).__name__}"
+    message = f"no answer from {origin_of(request.url)}: {str(error) or type(error).__name__}"
     return Failure(FailureKind.ERROR, "connection_failed", message, retryable=True)
 
 
 def _call_timeout(request: httpx.Request, when: str) -> Failure:
-    message = f"no answer from {_origin(request.url)} {when}".rstrip()
+    message = f"no answer from {origin_of(request.url)} {when}".rstrip()
     return Failure(FailureKind.ERROR, "call_timeout", message, retryable=True)
 
 
@@ -327,7 +337,7 @@ def _too_many_redirects(request: httpx.Request, limit: int) -> Failure:
 
 
 def _redirect_refused(url: httpx.URL, where: str) -> Failure:
-    message = f"{_origin(url)} redirects {where}"
+    message = f"{origin_of(url)} redirects {where}"
     return Failure(FailureKind.REJECTED, "redirect_refused", message)
 
 

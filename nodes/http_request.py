@@ -8,12 +8,15 @@ from typing import Annotated, Any, Final, Literal
 import httpx
 import msgspec
 
+from contracts.credentials import Credential
 from contracts.specs import CredentialSlot
 from nodes.answers import invalid_parameter
 from nodes.context import Context, Failed, Failure, FailureKind, Outputs
+from nodes.credentials import credential_refused
 from nodes.http_client import (
     Call,
     HttpAnswer,
+    origin_of,
     same_origin,
     status_failure,
     without_credentials,
@@ -22,6 +25,7 @@ from nodes.json_values import NotJson, clean_text, read_json
 from nodes.parameters import Json, parameter
 from nodes.registry import node
 
+SLOT: Final = "http"
 TIMEOUT_SECONDS: Final = 30
 MIB: Final = 1024 * 1024
 VALUE_BYTES: Final = 16 * MIB
@@ -93,18 +97,23 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         }
     },
     ignored_parameters=("authentication",),
-    credentials=(CredentialSlot("http"),),
+    credentials=(CredentialSlot(SLOT),),
     timeout=TIMEOUT_SECONDS,
 )
 async def http_request(context: Context, parameters: HttpRequest) -> Outputs | Failure:
     """Call a URL and read the answer; with `next_url`, one page after the other."""
     call = first_call(parameters)
+    # Only one that is named: a default one would go along with calls to anybody.
+    credential = await context.credentials.get(SLOT) if SLOT in context.node.credentials else None
+    first_url = call.url
     pages: list[Any] = []
     read_bytes = 0
     while True:
-        answer = await context.http.call(call)
+        is_meant = credential is not None and same_origin(call.url, first_url)
+        sent = await _authorised(context, call, credential if is_meant else None)
+        answer = await context.http.call(sent)
         response = read_response(answer, parameters.response_type)
-        failure = _judged(context, parameters, answer, response)
+        failure = _judged(context, parameters, answer, response, credential if is_meant else None)
         if failure is not None:
             return failure
         if parameters.next_url is None:
@@ -115,6 +124,12 @@ async def http_request(context: Context, parameters: HttpRequest) -> Outputs | F
         if url is None or len(pages) == parameters.max_pages:
             return Outputs(main={**response, "pages": pages})
         call = _next_call(call, url, max_bytes=VALUE_BYTES - read_bytes)
+
+
+async def _authorised(context: Context, call: Call, credential: Credential | None) -> Call:
+    if credential is None:
+        return call
+    return await context.authorised(call, credential, context.node.parameters.get("url"))
 
 
 def first_call(parameters: HttpRequest) -> Call:
@@ -148,10 +163,19 @@ def read_response(answer: HttpAnswer, response_type: str) -> dict[str, Any]:
 
 
 def _judged(
-    context: Context, parameters: HttpRequest, answer: HttpAnswer, response: dict[str, Any]
+    context: Context,
+    parameters: HttpRequest,
+    answer: HttpAnswer,
+    response: dict[str, Any],
+    credential: Credential | None,
 ) -> Failure | None:
+    if credential is not None and answer.status_code == 401:
+        context.forget_token(credential)
     if parameters.ignore_http_errors or context.condition(parameters.success, response=response):
         return None
+    if credential is not None and answer.status_code in (401, 403):
+        origin = origin_of(answer.url)
+        return credential_refused(context.node.id, SLOT, answer.status_code, origin)
     if answer.status_code >= 400:
         return status_failure(answer, context.clock.now())
     message = f"status {answer.status_code} came back, and the condition `success` is false for it"

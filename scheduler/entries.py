@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from contracts.history import MaybeRaw
 from contracts.ids import RunKey
-from scheduler.core.decision import Input
+from scheduler.core.decision import Input, Reported
 
 
 class Handed(Protocol):
@@ -42,6 +42,11 @@ class Entry(msgspec.Struct, kw_only=True):
     in_doubt: bool = False
     admitted: tuple[RunKey, ...] = ()
     version: int = 0
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether nobody waits for what it brings: its worker has gone on by itself."""
+        return type(self.given) is Reported and self.given.result.goes_on is not None
 
     @property
     def is_repeat(self) -> bool:

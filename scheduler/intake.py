@@ -2,22 +2,28 @@
 
 import asyncio
 from collections import deque
+from typing import Final
 
 from scheduler.entries import Entry
 
 MOST_WAITING = 2_000
 """Entries that may wait before those who can wait themselves have to."""
 
+LEISURE_S: Final = 0.005
+"""How long entries wait for others that nobody is waiting for."""
+
 
 class Intake:
-    """A queue that is emptied in batches: all that is there, as soon as there is something.
+    """A queue that is emptied in batches: all that is there, as soon as there is something that matters to somebody.
 
-    It never refuses an entry; who reads from a place that can hold back asks for `room` first.
+    It never refuses an entry; who reads from a place that can hold back asks for `room` first. What comes from the middle of a
+    segment has its worker wait for nothing: such entries let a few milliseconds of others join them.
     """
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
-        self._arrived = asyncio.Event()
+        self._is_due = asyncio.Event()
+        self._leisure: asyncio.TimerHandle | None = None
         self._room = asyncio.Event()
         self._room.set()
         self._closed = False
@@ -28,7 +34,10 @@ class Intake:
     def put(self, entry: Entry) -> None:
         """Let an entry wait for the next batch."""
         self._entries.append(entry)
-        self._arrived.set()
+        if not entry.can_wait:
+            self._is_due.set()
+        elif self._leisure is None and not self._is_due.is_set():
+            self._leisure = asyncio.get_running_loop().call_later(LEISURE_S, self._is_due.set)
         if len(self._entries) >= MOST_WAITING:
             self._room.clear()
 
@@ -39,17 +48,25 @@ class Intake:
     def close(self) -> None:
         """Take nothing new: `take` hands out what is left, then nothing."""
         self._closed = True
-        self._arrived.set()
+        self._is_due.set()
 
     async def take(self, limit: int) -> list[Entry]:
         """Return up to `limit` entries, at least one; none once it is closed and empty."""
-        while not self._entries:
-            if self._closed:
+        while not self._entries or not self._is_due.is_set():
+            if self._closed and not self._entries:
                 return []
-            self._arrived.clear()
-            await self._arrived.wait()
-        count = min(limit, len(self._entries))
+            await self._is_due.wait()
+            if not self._entries and not self._closed:
+                self._is_due.clear()
+        return self._taken(min(limit, len(self._entries)))
+
+    def _taken(self, count: int) -> list[Entry]:
         taken = [self._entries.popleft() for _ in range(count)]
+        if self._leisure is not None:
+            self._leisure.cancel()
+            self._leisure = None
+        if not self._entries and not self._closed:
+            self._is_due.clear()
         if len(self._entries) < MOST_WAITING:
             self._room.set()
         return taken

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
-import structlog
 
 from bus.services import Call, CallRefused, Endpoint
 from contracts.messages import encode
@@ -30,9 +29,8 @@ from db import payloads
 from db.errors import StoreUnavailable
 from db.payloads import Payload
 from db.store import Store
+from scheduler import claims
 from scheduler.tokens import Tokens
-
-log: Final = structlog.get_logger()
 
 STATEMENTS_AT_ONCE: Final = 4
 """Of the store's connections; the others are for advancing executions."""
@@ -138,10 +136,7 @@ class PayloadDesk:
             ) from None
         if not is_id(asked.reference.id) or asked.offset < 0:
             raise CallRefused("400", "the reference is none")
-        claim = asked.claim
-        if not self._tokens.fits(claim.token, claim.execution_id, claim.key, claim.attempt):
-            log.warning("payload_refused", execution_id=claim.execution_id, node_id=claim.node_id)
-            raise CallRefused("403", "the token is not that of this attempt")
+        claims.check(self._tokens, asked.claim, event="payload_refused")
         return asked
 
     async def _owner(self, asked: PayloadCall) -> str:

@@ -27,7 +27,7 @@ from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
 from contracts.ids import partition_of
 from contracts.limits import CORE_LIMITS, CoreLimits
-from contracts.messages import Result, start_of
+from contracts.messages import Result, encode, start_of
 from contracts.payloads import PayloadLimits
 from contracts.schedules import Calendar
 from contracts.specs import fleets
@@ -36,10 +36,12 @@ from db.advances import AdvanceSession
 from db.clock import DatabaseClock
 from db.errors import StoreError
 from db.executions import NewExecution
+from db.sealing import Keyring
 from db.store import Store
 from scheduler.admission import Admission
 from scheduler.assembling import Assembling
-from scheduler.core.decision import AttemptLost, Reported
+from scheduler.core.decision import Admitted, AttemptLost, Reported
+from scheduler.credentials import CredentialDesk
 from scheduler.dead_letters import Advisories, Letters, letter_of
 from scheduler.entries import Entry
 from scheduler.executions import Executions, Plans
@@ -84,6 +86,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_id: str | None = None
     version: str = "0.1.0"
     payloads: PayloadLimits = PayloadLimits()
+    keyring: Keyring = msgspec.field(default_factory=Keyring)
     limits: CoreLimits = CORE_LIMITS
     in_segments: bool = True
 
@@ -152,11 +155,13 @@ class Scheduler:
         self._purges = Purges(bus)
         self._fleets = Fleets(store, announced=self._announced)
         self._payloads = PayloadDesk(store, tokens, settings.payloads)
+        self._credentials = CredentialDesk(store, self._plans, tokens, settings.keyring)
         self._triggers = Triggers(
             store,
             self._letters,
             self._plans,
             start=self._start_all,
+            tell=bus.publish_all,
             default_namespace=settings.default_namespace,
             regex=regex,
             limits=settings.payloads,
@@ -230,7 +235,7 @@ class Scheduler:
             name="flotilla-scheduler",
             version=self._settings.version,
             description="Advances executions",
-            endpoints=self._payloads.endpoints,
+            endpoints=(*self._payloads.endpoints, *self._credentials.endpoints),
         )
         async with AsyncExitStack() as stack, service, asyncio.TaskGroup() as group:
             triggers = await stack.enter_async_context(self._pull_of(subjects.TRIGGERS))
@@ -294,10 +299,17 @@ class Scheduler:
                 await self._advisories.receive(message)
 
     async def _start_all(self, created: Sequence[NewExecution]) -> None:
-        """Tell the owners of new executions to start them; a lost word is made good by the sweeper."""
+        """Start new executions: our own at once, those of others by telling them; a lost word is made good by the sweeper."""
+        owned = self._partitions.owned
+        ours = [each for each in created if partition_of(each.id) in owned]
+        others = [each for each in created if partition_of(each.id) not in owned]
+        if ours:
+            await self._intake.room()
+        for each in ours:
+            self._intake.put(_start_of(each))
         await self._publisher.publish_all(
             Outgoing(subjects.command("start", each.id), start_of(each.id, each.created, each.at))
-            for each in created
+            for each in others
         )
 
     def _bury(self, entry: Entry, error: Exception) -> None:
@@ -397,6 +409,16 @@ class Scheduler:
                 await self._clock.refresh()
             except StoreError as error:
                 log.warning("clock_not_refreshed", error=str(error))
+
+
+def _start_of(new: NewExecution) -> Entry:
+    """Return the entry that starts an execution which was created here, as its message would."""
+    return Entry(
+        execution_id=new.id,
+        given=Admitted(),
+        created=msgspec.Raw(encode(new.created)),
+        created_at=new.at,
+    )
 
 
 def _unusable(execution_id: str, result: Result, error: Exception) -> Entry:

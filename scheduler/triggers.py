@@ -6,16 +6,17 @@ remembered for a day per namespace, subject and trigger. The message is acknowle
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from bus.errors import BusClosed
-from bus.message import Message
+from bus.errors import BusClosed, BusError
+from bus.message import ACK, Message
 from bus.pull import Pull
+from bus.wire import Sendable
 from contracts import subjects
 from contracts.execution.trigger_scope import workflow_scope
 from contracts.expressions.budget import DEFAULT_LIMITS
@@ -26,7 +27,7 @@ from contracts.history import ExecutionCreated, Slot, TriggerNode
 from contracts.ids import derived_uuid7, is_uuid
 from contracts.messages import encode
 from contracts.model import Settings
-from contracts.payloads import KEY, PayloadLimits, holds_reserved_key
+from contracts.payloads import KEY, PayloadLimits, holds_reserved_key, may_refer
 from contracts.slots import slot_or_shared
 from contracts.statuses import Mode
 from contracts.strict_json import MalformedJson, read_json
@@ -47,20 +48,25 @@ EVENT_TRIGGER: Final = "TRIGGER.EVENT"
 MAX_NAME_TOKENS: Final = 16
 
 Start = Callable[[Sequence[NewExecution]], Awaitable[None]]
+Tell = Callable[[Sequence[Sendable]], Awaitable[Mapping[int, BusError]]]
 
 
 class Occurrence(msgspec.Struct, frozen=True):
-    """A trigger event that was read: whose it is and what it says."""
+    """A trigger event that was read: whose it is and what it says. `value` is `data` as JSON."""
 
     message: Message
     namespace: str
     name: str
     at: datetime
     data: dict[str, Any]
+    value: msgspec.Raw
 
 
 class Triggers:
-    """Starts executions for trigger events. `start` tells the owners of new executions to go on."""
+    """Starts executions for trigger events.
+
+    `start` tells the owners of new executions to go on, `tell` sends acknowledgements together.
+    """
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class Triggers:
         plans: Plans,
         *,
         start: Start,
+        tell: Tell,
         default_namespace: str | None,
         regex: Regex,
         limits: PayloadLimits,
@@ -77,6 +84,7 @@ class Triggers:
         self._letters = letters
         self._plans = plans
         self._start = start
+        self._tell = tell
         self._default_namespace = default_namespace
         self._regex = regex
         self._limits = limits
@@ -127,16 +135,14 @@ class Triggers:
         ]
         created = await executions.create(self._store, new) if new else frozenset()
         await self._start([each for each in new if each.id in created])
-        for occurrence in occurrences:
-            await occurrence.message.ack()
+        await self._tell([each.message.sendable(ACK) for each in occurrences])
 
     async def _new(self, occurrence: Occurrence, trigger: ArmedTrigger) -> NewExecution:
         """Return the execution that an event starts, with the settings of its workflow."""
         plan = await self._plans.load(trigger.version_id)
         settings = plan.document.settings if plan is not None else Settings()
-        value = msgspec.Raw(encode(occurrence.data))
-        slot = slot_or_shared(settings, value, self._regex)
-        new = new_execution(occurrence, trigger, value, slot, settings.priority)
+        slot = slot_or_shared(settings, occurrence.value, self._regex)
+        new = new_execution(occurrence, trigger, slot, settings.priority)
         return new.lightened(self._limits)
 
     def _read(self, message: Message) -> Occurrence | None:
@@ -155,20 +161,20 @@ class Triggers:
             error = f"the trigger's name has more than {MAX_NAME_TOKENS} tokens"
             self._letters.add(letter_of(message, "TRIGGER", "UNREADABLE", error), message)
             return None
-        body = _body(message.data)
-        if holds_reserved_key(body):
-            error = f"an object in the body has the lone key {KEY}, which is the engine's"
-            self._letters.add(letter_of(message, "TRIGGER", "UNREADABLE", error), message)
-            return None
         data = {
             "subject": name,
-            "data": body,
+            "data": _body(message.data),
             "headers": dict(headers),
             "received_at": rfc3339(message.timestamp),
         }
         if message_id := headers.get(subjects.MESSAGE_ID_HEADER):
             data["message_id"] = message_id
-        return Occurrence(message, namespace, name, message.timestamp, data)
+        value = encode(data)
+        if may_refer(value) and holds_reserved_key(data):
+            error = f"an object in the event has the lone key {KEY}, which is the engine's"
+            self._letters.add(letter_of(message, "TRIGGER", "UNREADABLE", error), message)
+            return None
+        return Occurrence(message, namespace, name, message.timestamp, data, msgspec.Raw(value))
 
     async def _fitting(
         self, occurrence: Occurrence, armed: Iterable[ArmedTrigger]
@@ -211,7 +217,6 @@ class Triggers:
 def new_execution(
     occurrence: Occurrence,
     trigger: ArmedTrigger,
-    value: msgspec.Raw,
     slot: Slot | None = None,
     priority: int = 0,
 ) -> NewExecution:
@@ -232,7 +237,7 @@ def new_execution(
             version_id=trigger.version_id,
             user_id=trigger.user_id,
             mode=Mode.TRIGGER,
-            input=value,
+            input=occurrence.value,
             trigger=TriggerNode(trigger.node_id, EVENT_TRIGGER),
             slot=slot,
             priority=priority,

@@ -7,6 +7,7 @@ exception, and an unreadable task, which no result could be attributed to.
 """
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
@@ -44,6 +45,7 @@ from nodes.answers import Failed, Loop, Outputs, Wait
 from nodes.checkpoints import Save
 from nodes.context import Context, Progress, Services
 from nodes.json_values import NotJson, clean
+from nodes.masking import Masker
 from nodes.parameters import InvalidParameter
 from nodes.registry import Handler
 from workers import orders
@@ -191,6 +193,8 @@ class Attempts:
     ) -> Result:
         """Return the result that an answer makes, checked: anything it must not hold is a failure."""
         ending = checked(prepared.setup, answer, self._value_bytes)
+        if context is not None and context.masker is not None:
+            ending = Ending(*map(context.masker.answer, ending))
         task = prepared.task
         return Result(
             execution_id=prepared.execution.id,
@@ -466,21 +470,26 @@ def checked_failure(failure: Failure) -> Failure:
     return msgspec.structs.replace(travelled, message=travelled.message[:1000], details={})
 
 
-def crashed(node: TaskNode, execution: TaskExecution, attempt: int) -> Failure:
+def crashed(
+    node: TaskNode, execution: TaskExecution, attempt: int, masker: Masker | None = None
+) -> Failure:
     """Log the exception that is being handled, and return a failure that tells none of its text."""
-    _log.exception(
-        "handler_crashed",
-        execution_id=execution.id,
-        node_id=node.id,
-        node_type=node.type,
-        attempt=attempt,
-    )
+    names = {
+        "execution_id": execution.id,
+        "node_id": node.id,
+        "node_type": node.type,
+        "attempt": attempt,
+    }
+    if masker is None:
+        _log.exception("handler_crashed", **names)
+    else:
+        _log.error("handler_crashed", **names, exception=masker.text(traceback.format_exc()))
     message = f"the handler of {node.type} crashed; the worker's log has the trace"
     return Failure(FailureKind.ERROR, "handler_crashed", message, retryable=True)
 
 
 def _crashed_in(context: Context) -> Failure:
-    return crashed(context.node, context.execution, context.attempt)
+    return crashed(context.node, context.execution, context.attempt, context.masker)
 
 
 def timed_out(node: TaskNode) -> Failure:

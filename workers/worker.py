@@ -26,6 +26,7 @@ import structlog
 from msgspec import UNSET
 
 from bus.client import Bus, CoreMessage
+from bus.credentials import CredentialClient
 from bus.ending import end
 from bus.errors import BusUnavailable
 from bus.message import Message
@@ -51,6 +52,7 @@ from contracts.payloads import PayloadError, PayloadLimits
 from contracts.specs import fleets
 from nodes.attempt_log import LOG_BYTES
 from nodes.context import Clock, Services
+from nodes.credentials import OperatorEnvironment
 from nodes.http_client import HttpClient
 from nodes.regex import Re2
 from nodes.registry import Handler
@@ -64,6 +66,7 @@ from workers.attempt import (
     not_called,
     timed_out,
 )
+from workers.credentials import StoredCredentials
 from workers.held import Held, Stop
 from workers.horizon import Horizon
 from workers.payloads import Payloads
@@ -105,6 +108,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     payloads: PayloadLimits = PayloadLimits()
     log_bytes: int = LOG_BYTES
     node_limits: NodeLimits = NodeLimits()
+    environment: OperatorEnvironment = OperatorEnvironment()
 
 
 async def run_worker(
@@ -132,7 +136,14 @@ async def run_worker(
         threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="handler")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         services = Services(
-            http, settings.limits, Re2(), Clock(), settings.log_bytes, settings.node_limits
+            http,
+            settings.limits,
+            Re2(),
+            Clock(),
+            settings.log_bytes,
+            settings.node_limits,
+            StoredCredentials(CredentialClient(bus)),
+            settings.environment,
         )
         attempts = Attempts(
             served,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from contracts.checks.subject import Subject
+from contracts.credential_types import TYPE_NAMES
 from contracts.graph import is_trigger
 from contracts.model import Node
 from contracts.problems import Problem, pointer
@@ -34,6 +35,15 @@ def _named(
     elif subject.credentials is not None and credential not in subject.credentials:
         message = f"there is no credential {credential!r:.80} for the slot {slot}; name one that exists, or leave {slot} out"
         yield subject.problem(node.id, place, "unknown_credential", message)
+    elif subject.credentials is not None and not _fits(slot, subject.credentials[credential]):
+        found = subject.credentials[credential]
+        message = f"the credential {credential!r:.80} is of type {found}, and the slot {slot} takes its own type; name another"
+        yield subject.problem(node.id, place, "unknown_credential", message)
+
+
+def _fits(slot: str, credential_type: str) -> bool:
+    """Whether a slot takes credentials of a type: its own, or any where the slot is not one of ours."""
+    return slot not in TYPE_NAMES or credential_type == slot
 
 
 def _missing(subject: Subject, node: Node, spec: NodeSpec) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
 """What is being checked: a document, the specs of its nodes, and what may be seen from where."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class Subject:
         catalogue: Catalogue,
         *,
         regex: Regex | None,
-        credentials: frozenset[str] | None,
+        credentials: Mapping[str, str] | None,
         cron_fault: CronCheck | None,
         schema_fault: SchemaCheck | None,
         limits: DocumentLimits,

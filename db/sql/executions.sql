@@ -120,3 +120,16 @@ order by page.id desc
      and ($5::text is null or node_id = $5)
 order by seq
    limit $3;
+
+-- name: read_beginnings
+-- The first events of some executions, each one's in order.
+  select event.*
+    from unnest($1::uuid[]) as wanted (execution_id)
+   cross join lateral (
+              select execution_id, seq, at, kind, node_id, iteration, attempt, data
+                from history
+               where history.execution_id = wanted.execution_id
+            order by seq
+               limit $2
+         ) as event
+order by event.execution_id, event.seq;

@@ -14,6 +14,15 @@ left join workflow_versions as published on published.id = workflow.published_ve
       and workflow.id      = $2
       and workflow.deleted_at is null;
 
+-- name: get_workflow_heads
+-- Workflows of users, as far as starting an execution needs to know them.
+select workflow.id, workflow.user_id, workflow.revision, workflow.published_version_id
+  from unnest($1::uuid[], $2::uuid[]) as wanted (user_id, id)
+  join workflows as workflow
+    on workflow.user_id = wanted.user_id
+   and workflow.id      = wanted.id
+ where workflow.deleted_at is null;
+
 -- name: find_workflow
 -- Whether a user has this workflow.
 select id

@@ -5,7 +5,7 @@ from typing import Final
 
 import typer
 
-from flotilla.cli import executions, processes, redriving, workflows
+from flotilla.cli import benching, executions, processes, redriving, workflows
 from flotilla.cli.exits import CommandFailed
 
 app: Final = typer.Typer(
@@ -25,6 +25,7 @@ app.command("apply")(workflows.apply)
 app.command("run")(workflows.run)
 app.command("validate")(workflows.validate)
 app.command("redrive")(redriving.redrive)
+app.command("bench")(benching.bench)
 app.add_typer(executions.app, name="executions")
 
 

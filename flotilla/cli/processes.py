@@ -9,6 +9,7 @@ import typer
 
 from flotilla import settings as flotilla_settings
 from flotilla.cli.exits import CommandFailed, Exit, of_status, settings_explained
+from flotilla.cli.output import note
 from flotilla.settings import Settings
 
 Types = Annotated[
@@ -19,6 +20,11 @@ Types = Annotated[
 ]
 Concurrency = Annotated[
     int | None, typer.Option("--concurrency", min=1, help="How many attempts may run at a time.")
+]
+
+Reseal = Annotated[
+    bool,
+    typer.Option("--reseal", help="Seal all credentials by the first of SECRET_KEYS as well."),
 ]
 
 
@@ -58,13 +64,15 @@ def worker(types: Types = None, concurrency: Concurrency = None) -> None:
         processes.run_worker(settings)
 
 
-def migrate() -> None:
+def migrate(reseal: Reseal = False) -> None:
     """Bring the schema of the database up to date."""
     from flotilla import processes
 
     settings = _logging("migrate")
     with _explained():
-        processes.run_migration(settings)
+        resealed = processes.run_migration(settings, reseal=reseal)
+    if reseal:
+        note(f"{resealed} credentials that another key had sealed are sealed by the first one now")
 
 
 def _logging(service: str) -> Settings:

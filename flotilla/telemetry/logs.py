@@ -70,7 +70,9 @@ def _shared_processors(service: str) -> list[Processor]:
 
 def _renderer(format: LogFormat, stream: TextIO) -> Processor:
     if format == "console":
-        return structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        # The traces of `rich`, which are its default, show the values of variables: secrets among them.
+        plain = structlog.dev.plain_traceback
+        return structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)
     return _render_json
 
 

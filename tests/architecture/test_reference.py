@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import typer.main
 
-from contracts import history, messages, payloads
+from contracts import credential_types, credentials, history, messages, payloads
 from contracts.expressions.errors import ExpressionError
 from contracts.expressions.functions.catalogue import FUNCTIONS
 from contracts.expressions.interpreter import evaluate
@@ -32,7 +32,7 @@ from flotilla import documents
 from flotilla.cli.exits import Exit
 from flotilla.cli.main import app
 from flotilla.cron import read_cron
-from flotilla.settings import LIMIT_VARIABLES, VARIABLES, Limits
+from flotilla.settings import CREDENTIAL_VARIABLES, LIMIT_VARIABLES, VARIABLES, Limits
 from gateway import problems
 from gateway.input_schemas import InputSchemas
 from gateway.routes import OPERATIONS
@@ -126,6 +126,21 @@ def _anchor(heading: str) -> str:
 
 def test_every_setting_is_described() -> None:
     assert missing({*VARIABLES, *LIMIT_VARIABLES}, quoted("settings.md")) == []
+
+
+def test_every_type_of_credential_is_described() -> None:
+    described = {
+        code(cells[0].partition(",")[0]): set(re.findall("`([a-z_]+)`", cells[1]))
+        for heads, cells in rows("credentials.md")
+        if heads[0] == "type" and cells[0].partition(",")[0] != "`http`"
+    }
+
+    assert described == {
+        name: {field.name for field in each.fields} for name, each in credential_types.TYPES.items()
+    }
+    assert (
+        missing({*CREDENTIAL_VARIABLES, *credential_types.SCHEMES}, quoted("credentials.md")) == []
+    )
 
 
 def test_no_setting_is_made_up() -> None:
@@ -328,7 +343,7 @@ def _messages() -> Iterator[Any]:
 @pytest.mark.parametrize(("word", "text"), [*_messages()])
 def test_messages_are_those_that_are_sent(word: str, text: str) -> None:
     """A message reads, and writes again as it stands: no field is made up, none stands at its default."""
-    modules = (messages, history, problems, payloads)
+    modules = (messages, history, problems, payloads, credentials)
     kind = next(getattr(module, word) for module in modules if hasattr(module, word))
     sent = json.loads(text)
 

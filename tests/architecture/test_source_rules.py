@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("contracts", "nodes", "db", "bus", "scheduler", "workers", "gateway", "flotilla")
+PACKAGES = (
+    "contracts",
+    "nodes",
+    "db",
+    "bus",
+    "scheduler",
+    "workers",
+    "gateway",
+    "bench",
+    "flotilla",
+)
 NAMELESS = {"utils.py", "common.py", "helpers.py", "manager.py", "misc.py"}
 
 RULES = [

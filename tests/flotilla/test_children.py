@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from flotilla import children, welcome
+from flotilla import children, settings, welcome
 from flotilla.children import Addresses, Told
 from flotilla.client import Client
+from flotilla.installation import Installation
 from flotilla.samples import Sample
 from flotilla.supervisor import ChildSpec
 from tests.support.http_stub import HttpStub, ok, problem
@@ -21,6 +22,7 @@ ADDRESSES = Addresses(
 TOLD = Told(
     addresses=ADDRESSES,
     dev_token="to ken",
+    secret_keys="up:a2V5",
     namespace="n",
     allowed_private_hosts=("10.0.0.0/8",),
     log_format="json",
@@ -31,6 +33,7 @@ BASE = {
     "DEV_TOKEN": "old",
     "OPENAI_API_KEY": "k",
     "PORT": "1",
+    "SECRET_KEYS": "old",
 }
 
 
@@ -43,6 +46,8 @@ def test_each_child_is_told_what_it_needs_and_no_more() -> None:
 
     assert {name for name, env in told.items() if "DATABASE_URL" in env} == {"gateway", "scheduler"}
     assert {name for name, env in told.items() if "DEV_TOKEN" in env} == {"gateway"}
+    keys = {name: env["SECRET_KEYS"] for name, env in told.items() if "SECRET_KEYS" in env}
+    assert keys == {"gateway": "up:a2V5", "scheduler": "up:a2V5"}
     assert {name for name, env in told.items() if "ALLOWED_PRIVATE_HOSTS" in env} == {"worker"}
     assert all(env["NATS_URL"] == ADDRESSES.nats_url for env in told.values())
     assert all(env["PATH"] == "/bin" for env in told.values())
@@ -120,3 +125,17 @@ def test_a_worker_started_by_hand_may_reach_what_the_one_of_up_may() -> None:
     assert ADDRESSES.authority in line.partition("ALLOWED_PRIVATE_HOSTS=")[2]
     given = text(samples=(Sample("Sample", "w1", Path("x")),), given=frozenset({"NATS_URL"}))
     assert "secret-n" not in given
+
+
+def test_the_key_that_seals_credentials_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+
+    made = installation.kept_secret_keys()
+
+    assert installation.kept_secret_keys() == made
+    assert installation.secret_keys_file.stat().st_mode & 0o777 == 0o600
+    ((key_id, key),) = settings.read({"SECRET_KEYS": made}).secret_keys
+    assert (key_id, len(key)) == ("up", 32)
+    other = Installation(tmp_path / "other")
+    other.folder.mkdir()
+    assert other.kept_secret_keys() != made

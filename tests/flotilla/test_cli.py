@@ -19,6 +19,7 @@ COMMANDS = (
     "run",
     "validate",
     "redrive",
+    "bench",
     "executions",
 )
 

@@ -1,7 +1,9 @@
 """Settings become what each process is told."""
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from contracts.expressions.budget import Limits as ExpressionLimits
@@ -20,6 +22,9 @@ SETTINGS = Settings(
     worker_types=("FLOW",),
     worker_concurrency=3,
     allowed_private_hosts=("h",),
+    secret_keys=(("a", b"k" * 32),),
+    environment_credentials={"GITHUB_TOKEN": "t"},
+    default_namespace=DEV_USER_ID,
     limits=Limits(
         body_bytes=1,
         document_bytes=2,
@@ -42,6 +47,7 @@ SETTINGS = Settings(
         signals=19,
         child_depth=20,
         checkpoints=21,
+        requests_per_s=22,
     ),
 )
 EXPRESSIONS = ExpressionLimits(source_chars=13, steps=14, produced_bytes=15)
@@ -140,3 +146,34 @@ def test_node_types_of_other_modules_are_served(
 def test_a_module_without_node_types_is_refused(module: str) -> None:
     with pytest.raises(SettingsError, match="NODE_MODULES: "):
         processes.handlers_of(Settings(node_modules=(module,)))
+
+
+def test_gateway_and_scheduler_get_the_keys() -> None:
+    assert processes.gateway_settings(SETTINGS).keyring.sealing_key == "a"
+    assert processes.scheduler_settings(SETTINGS).keyring.sealing_key == "a"
+    assert processes.gateway_settings(SETTINGS).limits.requests_per_s == 22
+
+
+@pytest.mark.parametrize(
+    ("changes", "variables", "only_user"),
+    [
+        pytest.param({}, {"GITHUB_TOKEN": "t"}, DEV_USER_ID, id="development has one user"),
+        pytest.param({"environment": "production"}, {"GITHUB_TOKEN": "t"}, None, id="production"),
+        pytest.param(
+            {"default_namespace": None}, {"GITHUB_TOKEN": "t"}, None, id="nobody is named"
+        ),
+        pytest.param({"allow_environment_credentials": False}, {}, DEV_USER_ID, id="turned off"),
+    ],
+)
+def test_a_worker_is_told_what_stands_in_for_credentials(
+    changes: dict[str, Any], variables: dict[str, str], only_user: str | None
+) -> None:
+    told = processes.worker_settings(msgspec.structs.replace(SETTINGS, **changes))
+
+    assert told.environment.variables == variables
+    assert told.environment.only_user == only_user
+
+
+def test_resealing_needs_keys() -> None:
+    with pytest.raises(SettingsError, match="SECRET_KEYS: is not set"):
+        processes.run_migration(Settings(database_url="postgresql://h/d"), reseal=True)

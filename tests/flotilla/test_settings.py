@@ -1,13 +1,16 @@
 """Settings: defaults, what is read from an environment, and what is said about bad values."""
 
+import base64
 import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from contracts import credential_types
 from flotilla import settings
 from flotilla.settings import (
+    CREDENTIAL_VARIABLES,
     LIMIT_VARIABLES,
     NEEDS,
     VARIABLES,
@@ -116,11 +119,13 @@ def test_a_secret_shows_in_no_message_and_no_repr(variable: str) -> None:
         settings.read({variable: f"ftp://u:{SECRET} @h"})
 
     assert SECRET not in str(refused.value)
-    assert SECRET not in repr(msgspec.convert({VARIABLES[variable].field: SECRET}, Settings))
+    assert SECRET not in repr(
+        msgspec.structs.replace(Settings(), **{VARIABLES[variable].field: SECRET})
+    )
 
 
 def test_every_field_has_a_variable_of_its_name_and_every_limit_too() -> None:
-    fields = set(Settings.__struct_fields__) - {"limits"}
+    fields = set(Settings.__struct_fields__) - {"limits", "environment_credentials"}
 
     assert {name.lower() for name in VARIABLES} == fields
     assert {variable.field for variable in VARIABLES.values()} == fields
@@ -244,3 +249,52 @@ def test_settings_are_a_value() -> None:
         Settings().port = 1  # type: ignore[misc]
 
     assert msgspec.structs.replace(Settings(), port=1).port == 1
+
+
+KEY = base64.b64encode(b"k" * 32).decode()
+
+
+def test_secret_keys_are_read_in_their_order() -> None:
+    read = settings.read({"SECRET_KEYS": f"new:{KEY}, old:{base64.b64encode(b'o' * 32).decode()}"})
+
+    assert read.secret_keys == (("new", b"k" * 32), ("old", b"o" * 32))
+    assert repr(read) == "Settings(secret_keys)"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param(KEY, "no id", id="no id"),
+        pytest.param(f":{KEY}", "no id", id="an empty id"),
+        pytest.param(f"a b:{KEY}", "no id", id="an id with a blank"),
+        pytest.param(f"a:{KEY},a:{KEY}", "an id twice", id="an id twice"),
+        pytest.param(f"a:{KEY},b:{KEY}%", "key 2 that is no base64", id="no base64"),
+        pytest.param(f"a:{base64.b64encode(b'k' * 31).decode()}", "of 31 bytes", id="a short key"),
+    ],
+)
+def test_keys_that_cannot_be_used_are_refused_untold(text: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem) as refused:
+        settings.read({"SECRET_KEYS": text})
+
+    assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize("process", ["gateway", "scheduler"])
+def test_production_needs_keys(process: Process) -> None:
+    given = settings.read(
+        {"ENVIRONMENT": "production", "DATABASE_URL": "postgresql://h/d", "NATS_URL": "nats://h"}
+    )
+
+    with pytest.raises(SettingsError, match="SECRET_KEYS: is not set"):
+        settings.check(given, process)
+    settings.check(msgspec.structs.replace(given, secret_keys=(("a", b"k" * 32),)), process)
+    settings.check(given, "worker")
+    settings.check(msgspec.structs.replace(given, environment="development"), process)
+
+
+def test_what_stands_in_for_credentials_is_read_and_not_shown() -> None:
+    read = settings.read({"OPENAI_API_KEY": "canary", "SLACK_BOT_TOKEN": " t ", "NOTION_TOKEN": ""})
+
+    assert read.environment_credentials == {"OPENAI_API_KEY": "canary", "SLACK_BOT_TOKEN": "t"}
+    assert repr(read) == "Settings(environment_credentials)"
+    assert set(CREDENTIAL_VARIABLES) == set(credential_types.VARIABLES)

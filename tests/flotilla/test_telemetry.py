@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from flotilla import processes
-from flotilla.settings import Settings
+from flotilla.settings import LogFormat, Settings
 from flotilla.telemetry import logs, traces
 from flotilla.telemetry.requests import traced
 from gateway.auth import Guard
@@ -90,6 +90,20 @@ class TestLogs:
 
         (line,) = stream.getvalue().splitlines()
         assert "ValueError: of a\nkind" in json.loads(line)["exception"]
+
+    @pytest.mark.parametrize("format", ["console", "json"])
+    def test_a_trace_shows_no_values_of_variables(self, format: LogFormat) -> None:
+        stream = io.StringIO()
+        logs.set_up("gateway", level="INFO", format=format, stream=stream)
+        secret = "".join(["can", "ary"])  # so that no line of this file shows it
+
+        try:
+            raise RuntimeError("broken with " + str(len(secret)))
+        except RuntimeError:
+            structlog.get_logger().exception("failed")
+
+        assert "RuntimeError: broken with 6" in stream.getvalue()
+        assert secret not in stream.getvalue()
 
     def test_a_terminal_gets_lines_for_people(self) -> None:
         terminal = Terminal()

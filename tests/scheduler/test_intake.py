@@ -2,6 +2,10 @@
 
 import asyncio
 
+import pytest
+
+from contracts.messages import Result
+from scheduler.core.decision import Reported
 from scheduler.entries import Entry
 from scheduler.intake import MOST_WAITING, Intake
 
@@ -55,3 +59,55 @@ async def test_there_is_no_room_until_the_loop_has_caught_up() -> None:
 
     async with asyncio.timeout(5):
         await waiting
+
+
+def in_a_segment(execution_id: str) -> Entry:
+    """Return the result of a node whose worker has gone on."""
+    result = Result(
+        execution_id=execution_id,
+        node_id="a",
+        attempt=1,
+        token="t",
+        worker_id="w",
+        started_at="",
+        finished_at="",
+        ports={},
+        goes_on="b",
+    )
+    return Entry(execution_id=execution_id, given=Reported(result))
+
+
+async def test_what_nobody_waits_for_lets_others_join_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.intake.LEISURE_S", 3600.0)
+    intake = Intake()
+    intake.put(in_a_segment("1"))
+    taking = asyncio.create_task(intake.take(10))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not taking.done()
+
+    intake.put(in_a_segment("2"))
+    intake.put(Entry(execution_id="3"))
+
+    async with asyncio.timeout(5):
+        assert [entry.execution_id for entry in await taking] == ["1", "2", "3"]
+
+
+async def test_what_nobody_waits_for_is_taken_all_the_same() -> None:
+    intake = Intake()
+
+    for round_ in ("1", "2"):
+        intake.put(in_a_segment(round_))
+        async with asyncio.timeout(5):
+            assert [entry.execution_id for entry in await intake.take(10)] == [round_]
+
+
+async def test_a_closed_intake_lets_nothing_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.intake.LEISURE_S", 3600.0)
+    intake = Intake()
+    intake.put(in_a_segment("1"))
+    intake.close()
+
+    async with asyncio.timeout(5):
+        assert len(await intake.take(10)) == 1
+        assert await intake.take(10) == []

@@ -41,6 +41,7 @@ from contracts.messages import (
 from contracts.schedules import Calendar
 from contracts.statuses import ExecutionStatus
 from db.advances import Advance, AdvanceSession
+from db.sealing import Keyring
 from db.store import Store
 from flotilla.cron import read_cron
 from gateway.app import GatewayApp
@@ -48,6 +49,7 @@ from gateway.server import serve
 from gateway.settings import GatewaySettings
 
 TOKEN = "dev-token-of-these-tests"
+KEYRING = Keyring([("test", b"k" * 32)])
 USER = "019a0000-0000-7000-8000-0000000000aa"
 STRANGER = "019a0000-0000-7000-8000-0000000000bb"
 
@@ -81,6 +83,7 @@ def settings(**fields: Any) -> GatewaySettings:
         "notice_seconds": 0,
         "drain_seconds": 5,
         "heartbeat_seconds": 0.2,
+        "keyring": KEYRING,
         **fields,
     }
     return GatewaySettings(**given)
@@ -119,6 +122,17 @@ async def make_workflow(
     if publish:
         published = await api.post(f"{location}/publish")
         assert published.status_code == 201, published.text
+    return location
+
+
+async def make_credential(
+    api: httpx.AsyncClient, name: str = "shop", type: str = "webhook", **fields: Any
+) -> str:
+    """Store a credential, a secret of webhooks if no `data` is given, and return its address."""
+    body = {"name": name, "type": type, "data": {"secret": "s3cret-of-the-shop"}, **fields}
+    made = await api.post("/v1/credentials", json=body)
+    assert made.status_code == 201, made.text
+    location: str = made.headers["location"]
     return location
 
 

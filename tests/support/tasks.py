@@ -76,6 +76,7 @@ def services(
     clock: Clock | None = None,
     log_bytes: int = LOG_BYTES,
     limits: NodeLimits | None = None,
+    **stored: Any,
 ) -> Services:
     """Return what the attempts of a worker share."""
     return Services(
@@ -85,6 +86,7 @@ def services(
         clock or Clock(),
         log_bytes,
         limits or NodeLimits(),
+        **stored,
     )
 
 
@@ -98,11 +100,13 @@ def context(
     log_bytes: int = LOG_BYTES,
     kept: dict[str, Any] | None = None,
     limits: NodeLimits | None = None,
+    stored: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Context:
     """Return the context of an attempt whose input is `value`, or what these arrivals make.
 
-    `kept` takes its checkpoints; `fields` are further ones of its task.
+    `kept` takes its checkpoints, `stored` are the services that have to do with credentials; `fields` are
+    further ones of its task.
     """
     node, execution = node or task_node(), task_execution()
     body = task(node, execution, trigger=value, **fields)
@@ -114,7 +118,7 @@ def context(
 
     told: list[tuple[str, float | None]] = [] if progress is None else progress
     return Context(
-        services(http, log_bytes=log_bytes, limits=limits),
+        services(http, log_bytes=log_bytes, limits=limits, **(stored or {})),
         node,
         execution,
         body,

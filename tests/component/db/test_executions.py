@@ -58,6 +58,24 @@ async def test_a_new_execution_has_its_first_event(
     assert decode_data(event.kind, event.data) == created
 
 
+async def test_the_beginnings_of_several_histories_are_read_at_once_and_in_order(
+    store: Store, ids: Ids, workflow: Version
+) -> None:
+    long, short, unknown = ids.new(), ids.new(), ids.new()
+    await builders.started(store, workflow, [long, short])
+    session = await AdvanceSession.open(store)
+    await session.commit([advance(long, count=5), advance(short)])
+    await session.close()
+
+    found = await executions.beginnings(store, [unknown, short, long], limit=4)
+
+    assert {each: [row.seq for row in rows] for each, rows in found.items()} == {
+        long: [1, 2, 3, 4],
+        short: [1, 2],
+    }
+    assert list(found[short]) == list(await executions.history(store, short, limit=10))
+
+
 async def test_a_second_creation_has_no_effect(store: Store, ids: Ids, workflow: Version) -> None:
     first, second = new_execution(workflow, ids.new()), new_execution(workflow, ids.new())
 

@@ -143,6 +143,26 @@ async def test_a_workflow_of_an_unknown_user_is_refused(store: Store, ids: Ids) 
         await builders.workflow(store, ids, ids.new())
 
 
+async def test_many_workflows_are_found_at_once_each_for_its_own_user_alone(
+    store: Store, ids: Ids, writer: Writer, user_id: str
+) -> None:
+    stranger = ids.new()
+    await users.ensure(store, stranger, "stranger@example.org", "stranger")
+    foreign = await builders.workflow(store, ids, stranger)
+    deleted = await builders.workflow(store, ids, user_id)
+    await workflows.delete(store, user_id=user_id, workflow_id=deleted)
+    version, _ = await writer.publish(document())
+
+    asked = [(user_id, each) for each in (writer.workflow_id, foreign, deleted, ids.new())]
+    found = await workflows.heads(store, asked)
+
+    assert found.keys() == {(user_id, writer.workflow_id)}
+    (head,) = found.values()
+    now = await workflows.get(store, user_id, writer.workflow_id)
+    assert now is not None
+    assert (head.revision, head.published_version_id) == (now.revision, version.id)
+
+
 async def test_nodes_and_connections_follow_the_draft(writer: Writer, direct: Connection) -> None:
     await writer.update(document(nodes=(node("only", type="ACTION.HTTP_REQUEST"),), connections=()))
 

@@ -10,6 +10,7 @@ from bus.client import Bus
 from bus.publisher import Publisher
 from contracts.schedules import Calendar
 from db import node_types
+from db.sealing import Keyring
 from db.store import Store
 from flotilla.cron import read_cron
 from flotilla.embedded.nats import NatsServer
@@ -27,6 +28,7 @@ class Processes:
         self.database_url = database_url
         self.nats_url = nats_url
         self.namespace = namespace
+        self.keyring = Keyring()
 
     @asynccontextmanager
     async def scheduler(self, scheduler_id: str = "one") -> AsyncIterator[asyncio.Task[None]]:
@@ -37,6 +39,7 @@ class Processes:
             nats_url=self.nats_url,
             default_namespace=self.namespace,
             scheduler_id=scheduler_id,
+            keyring=self.keyring,
         )
         ready = asyncio.Event()
         calendar = Calendar(read_cron)

@@ -326,6 +326,38 @@ async def test_an_event_starts_the_workflows_whose_pattern_and_filter_fit_once(
     assert workflow_id
 
 
+async def test_a_scheduler_tells_nobody_to_start_what_it_starts_itself(
+    installation: Installation, processes: Processes, nats_alone: NatsServer
+) -> None:
+    graph = document([node("on", "TRIGGER.EVENT"), node("a")], [wire("on -> a")])
+    await installation.publish(graph, EventTrigger("on", "orders.>"))
+    told: list[str] = []
+
+    async def tells(message: CoreMessage) -> None:
+        told.append(message.subject)
+
+    def done(_: str, __: Task) -> Outcome:
+        return {"ports": {"main": None}}
+
+    await installation.bus.subscribe(f"{subjects.INBOX_PREFIX}.*.command.start.>", tells)
+    async with processes.scheduler(), PlainWorker(nats_alone.url, ANY, done):
+        client = await nats.connect(nats_alone.url)
+        for _ in range(20):
+            await client.jetstream().publish("flotilla.trigger.orders.new", b"{}")
+        await client.close()
+        rows: Sequence[ExecutionRow] = ()
+        async with asyncio.timeout(30):
+            while len(rows) < 20 or any(row.finished_at is None for row in rows):
+                await installation.next_event()
+                rows, _ = await executions.page(
+                    installation.store, installation.user_id, ExecutionFilters(), 30, None
+                )
+        await installation.bus.flush()
+
+    assert [row.status for row in rows] == ["SUCCESS"] * 20
+    assert told == []
+
+
 async def test_an_event_that_cannot_be_stored_is_kept_and_stops_no_other(
     installation: Installation, processes: Processes, nats_alone: NatsServer
 ) -> None:

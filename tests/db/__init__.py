@@ -1,0 +1,1 @@
+"""Tests of `db` that need no server."""
