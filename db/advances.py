@@ -68,7 +68,7 @@ class ChildRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InteractionRow(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A question to people that a commit opens; values of users are JSON."""
+    """A question to people that a commit opens; values of users are JSON. It may be answered already."""
 
     id: str
     user_id: str
@@ -89,6 +89,7 @@ class InteractionRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     channel: str
     priority: str
     status: str
+    answers: tuple[msgspec.Raw, ...] = ()
     due_at: datetime | None = None
     closed_at: datetime | None = None
     at: datetime

@@ -20,6 +20,7 @@ from contracts.history import (
     Slot,
 )
 from contracts.ids import RunKey
+from contracts.interactions import Answer
 from contracts.messages import encode
 from db.advances import Advance, ChangeRow, ChildRow, EventRow, InteractionRow, TimerRow
 from scheduler.core.decision import (
@@ -268,7 +269,7 @@ def interaction_row(pending: Pending, opened: NewInteraction) -> InteractionRow:
     """Return the row of a question; one that the same batch closes is closed from the beginning."""
     state = pending.live.state
     order = opened.order
-    closed = pending.closed.get(opened.id)
+    closed, change = pending.closed.get(opened.id), pending.changed.get(opened.id)
     return InteractionRow(
         id=opened.id,
         user_id=state.created.user_id,
@@ -283,12 +284,13 @@ def interaction_row(pending: Pending, opened: NewInteraction) -> InteractionRow:
         choices=order.choices,
         value=order.value,
         editable=order.editable,
-        approvers=order.approvers,
+        approvers=order.approvers if change is None or not change.approvers else change.approvers,
         approvals_required=order.approvals_required,
         rejections_required=order.rejections_required,
         channel=order.channel,
         priority=order.priority,
         status=closed.status if closed else "PENDING",
+        answers=answers_of(pending, opened.id),
         due_at=opened.due_at,
         closed_at=state.updated_at if closed else None,
         at=state.updated_at,
@@ -300,9 +302,7 @@ def change_row(pending: Pending, question_id: str) -> ChangeRow:
     state = pending.live.state
     closed = pending.closed.get(question_id)
     change = pending.changed.get(question_id) or ChangedInteraction(id=question_id)
-    answers = (
-        closed.answers if closed is not None and closed.answers is not None else change.answers
-    )
+    answers = _counted(pending, question_id)
     return ChangeRow(
         by=state.id,
         id=question_id,
@@ -313,6 +313,24 @@ def change_row(pending: Pending, question_id: str) -> ChangeRow:
         approvers=change.approvers,
         reminders=change.reminders,
     )
+
+
+def answers_of(pending: Pending, question_id: str) -> tuple[msgspec.Raw, ...]:
+    """Return the answers to a question that was asked with the same commit."""
+    answers = _counted(pending, question_id)
+    if answers is not None:
+        return tuple(msgspec.Raw(encode(each)) for each in answers)
+    closed = pending.closed.get(question_id)
+    own = msgspec.UNSET if closed is None else _own_count(pending.live.state, closed)
+    return () if own is msgspec.UNSET else (own,)
+
+
+def _counted(pending: Pending, question_id: str) -> tuple[Answer, ...] | None:
+    """Return the answers that the core has counted, if they changed."""
+    closed, change = pending.closed.get(question_id), pending.changed.get(question_id)
+    if closed is not None and closed.answers is not None:
+        return closed.answers
+    return None if change is None else change.answers
 
 
 def _own_count(state: ExecutionState, closed: ClosedInteraction) -> MaybeRaw:

@@ -4,7 +4,6 @@ A timer is cleared by the commit that takes it, so it fires once whoever reads i
 """
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -70,10 +69,13 @@ class Timers:
 
     async def _pause(self, seconds: float) -> None:
         """Wait, or until a timer is set that does not wait so long."""
-        self._looks_at = asyncio.get_running_loop().time() + seconds
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._sooner.wait()
+        loop = asyncio.get_running_loop()
+        self._looks_at = loop.time() + seconds
+        alarm = loop.call_at(self._looks_at, self._sooner.set)
+        try:
+            await self._sooner.wait()
+        finally:
+            alarm.cancel()
 
     async def look(self) -> float:
         """Hand out what is due and return the seconds until it is worth looking again."""

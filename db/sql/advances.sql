@@ -87,16 +87,17 @@ released as (
 opened as (
     insert into interactions (id, user_id, execution_id, workflow_id, node_id, iteration, kind, title, message, fields, choices,
                               value, editable, approvers, approvals_required, rejections_required, channel, priority, status,
-                              due_at, closed_at, created_at)
+                              answers, due_at, closed_at, created_at)
     select question.id, question.user_id, question.execution_id, question.workflow_id, question.node_id, question.iteration,
            question.kind, question.title, question.message, coalesce(question.fields, '{}'), question.choices, question.value,
            question.editable, question.approvers, question.approvals_required, question.rejections_required,
-           question.channel, question.priority, question.status, question.due_at, question.closed_at, question.at
+           question.channel, question.priority, question.status, coalesce(question.answers, '[]'), question.due_at,
+           question.closed_at, question.at
       from json_to_recordset($30::json)
         as question (id uuid, user_id uuid, execution_id uuid, workflow_id uuid, node_id text, iteration integer[], kind text,
                      title text, message text, fields json, choices json, value json, editable boolean, approvers text[],
                      approvals_required integer, rejections_required integer, channel text, priority text, status text,
-                     due_at timestamptz, closed_at timestamptz, at timestamptz)
+                     answers json, due_at timestamptz, closed_at timestamptz, at timestamptz)
       join winner on winner.id = question.execution_id
         on conflict (id) do nothing
 ),

@@ -6,12 +6,13 @@ that say what they are about, nor those by chance, have ever seen it.
 
 import itertools
 from fnmatch import fnmatch
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 
 from contracts.history import DATA_OF
 from contracts.statuses import ExecutionStatus, NodeRunStatus, SkipReason, TimerKind
+from scheduler.core.decision import Input
 from tests.support import exercised
 from tests.support.exercised import Pair
 
@@ -176,6 +177,7 @@ def test_the_tables_know_every_kind_of_event_and_input() -> None:
     assert {name for _, name in exercised.EVENTS} <= set(EXECUTION_EVENTS)
     names = {*ABOUT_NODE_RUNS, *ABOUT_EXECUTIONS}
     assert {name for _, name in exercised.INPUTS} - names <= {"Reported nothing", "TimerDue WHAT"}
+    assert {name.split()[0] for name in names} == {kind.__name__ for kind in get_args(Input)}
 
 
 def _why_not(pair: Pair) -> str | None:

@@ -162,7 +162,10 @@ class Commit:
         for question in _read_questions(self._parts["opened"].json(self._arguments)):
             if question.execution_id in self._winners:
                 opened = Interaction(
-                    id=question.id, execution_id=question.execution_id, status=question.status
+                    id=question.id,
+                    execution_id=question.execution_id,
+                    status=question.status,
+                    answers=[bytes(each) for each in question.answers],
                 )
                 self._database.interactions.setdefault(question.id, opened)
 
@@ -214,7 +217,8 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
     "opened": (
         *("id", "user_id", "execution_id", "workflow_id", "node_id", "iteration", "kind", "title"),
         *("message", "fields", "choices", "value", "editable", "approvers", "approvals_required"),
-        *("rejections_required", "channel", "priority", "status", "due_at", "closed_at", "at"),
+        *("rejections_required", "channel", "priority", "status", "answers", "due_at", "closed_at"),
+        "at",
     ),
     "changed": ("by", "id", "status", "at", "answer", "answers", "approvers", "reminders"),
 }

@@ -1,5 +1,6 @@
 """The simulated database does what PostgreSQL does: the same statements, drawn by a seed, with the same answers."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -36,11 +37,11 @@ KEYS = ("a", "b", "c")
 ANSWER = msgspec.Raw(b'{"data":1}')
 
 
-class PromptStore(SimulatedStore):
-    """A simulated store that answers at once."""
-
-    async def pass_time(self) -> None:
-        """Let none pass."""
+def at_once(_: float) -> asyncio.Future[None]:
+    """Let no time pass."""
+    passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    passed.set_result(None)
+    return passed
 
 
 class Twins:
@@ -52,7 +53,7 @@ class Twins:
         self.database = Database(lambda: 0.0)
         self._stores: tuple[Store, ...] = (
             store,
-            PromptStore(self.database, Chaos(0), Process("only"), lambda: None),
+            SimulatedStore(self.database, Chaos(0), Process("only"), lambda: None, at_once),
         )
         self._sessions = (session, AdvanceSession(self._stores[1]))
         self.execution_ids: list[str] = []
@@ -227,6 +228,7 @@ class Drawing:
     def _question(self, execution_id: str) -> InteractionRow:
         question_id = self._twins.ids.new()
         self._questions.setdefault(execution_id, []).append(question_id)
+        is_answered = self._chance.random() < 0.3
         return InteractionRow(
             id=question_id,
             user_id=self._twins.of.user_id,
@@ -243,7 +245,8 @@ class Drawing:
             rejections_required=1,
             channel="APP",
             priority="normal",
-            status="PENDING",
+            status="ANSWERED" if is_answered else "PENDING",
+            answers=(msgspec.Raw(b'{"data":2}'),) if is_answered else (),
             at=START,
         )
 
