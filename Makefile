@@ -55,7 +55,7 @@ test-system: setup-dev ## Run the tests of the whole engine as processes
 golden: setup-dev ## Rewrite golden files; review the diff
 	GOLDEN=rewrite $(BIN)/pytest -q tests -m "not system" -k golden
 
-simulate: setup-dev ## Run ten thousand simulated worlds in which everything goes wrong (minutes)
+simulate: setup-dev ## Run the ten thousand simulated worlds of `make test`, and tell what they came across
 	$(BIN)/python -m tests.simulator --seeds 10000 --report
 
 FAULTS ?= --row all --seed 1

@@ -354,11 +354,14 @@ async def _ensure_consumers(bus: Bus, stream: str, consumers: Iterable[Consumer]
     room = asyncio.Semaphore(PARALLEL_REQUESTS)
     try:
         async with asyncio.TaskGroup() as group:
-            for consumer in consumers:
-                config = configs.get(consumer.name)
-                group.create_task(_ensure_consumer(bus, stream, consumer, config, room))
+            ensured = [
+                group.create_task(_ensure_consumer(bus, stream, each, configs.get(each.name), room))
+                for each in consumers
+            ]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors
+    if changed := sum(each.result() for each in ensured):
+        log.info("consumers_ensured", stream=stream, changed=changed, of=len(ensured))
 
 
 async def _ensure_consumer(
@@ -367,11 +370,11 @@ async def _ensure_consumer(
     consumer: Consumer,
     config: dict[str, Any] | None,
     room: asyncio.Semaphore,
-) -> None:
-    """Create or update a consumer: one request does either, and changes nothing if nothing differs."""
+) -> bool:
+    """Create or update a consumer, and return whether anything differed; one request does either."""
     found = ["it is missing"] if config is None else differences(consumer, config)
     if not found:
-        return
+        return False
     merged = (config or {}) | msgspec.to_builtins(consumer)
     if config is not None:
         merged |= {field: config.get(field) for field in UNCHANGEABLE}
@@ -387,7 +390,8 @@ async def _ensure_consumer(
         raise ProvisioningError(
             f"consumer {name}", differences=found, reason=error.description
         ) from error
-    log.info("consumer_ensured", consumer=name, differences=found)
+    log.debug("consumer_ensured", consumer=name, differences=found)
+    return True
 
 
 async def _stream_config(bus: Bus, name: str) -> dict[str, Any] | None:

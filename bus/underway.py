@@ -72,6 +72,21 @@ async def stored(bus: Bus, stream: str, wanted: Iterable[str]) -> frozenset[str]
     return frozenset(subject for subject, there in zip(asked, answers, strict=True) if there)
 
 
+async def tasks_after(bus: Bus, node_type: str, seq: int) -> int | None:
+    """Return how many tasks of a node type come after the one at a place of the stream, or None if it has gone.
+
+    Raises like `queue_of`.
+    """
+    request: dict[str, Any] = {
+        "batch": 1, "seq": seq, "next_by_subj": subjects.tasks_of_type(node_type)
+    }  # fmt: skip
+    answer = await api.ask_raw(bus, f"DIRECT.GET.{subjects.TASKS}", request)
+    if answer.headers.get("Nats-Sequence") != str(seq):
+        return None
+    pending = answer.headers.get("Nats-Num-Pending")
+    return None if pending is None else int(pending)
+
+
 async def _seq(bus: Bus, stream: str, subject: str) -> int | None:
     request: dict[str, Any] = {"last_by_subj": subject}
     answer = await api.ask_raw(bus, f"DIRECT.GET.{stream}", request)

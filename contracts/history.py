@@ -12,7 +12,10 @@ import msgspec
 from msgspec import UNSET
 
 from contracts.failures import Failure
+from contracts.interactions import Answer, Rules
 from contracts.model import OnError
+from contracts.raw import NULL as NULL
+from contracts.raw import MaybeRaw as MaybeRaw
 from contracts.statuses import (
     ExecutionStatus,
     ItemError,
@@ -21,11 +24,6 @@ from contracts.statuses import (
     TimerKind,
     WaitKind,
 )
-
-NULL: Final = msgspec.Raw(b"null")
-
-MaybeRaw = msgspec.Raw | msgspec.UnsetType
-"""A value that may be absent: msgspec reads no `Raw` out of a union with None."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -100,6 +98,7 @@ class ExecutionCreated(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     """Always seq 1. `user_id` is the namespace; `traceparent` (W3C) spans the whole execution.
 
     `depth` counts the parents above; `is_of_failure` says that a failed execution started this one.
+    `cannot_start` is the failure that it ends with at once: nobody was there to be told before.
     """
 
     workflow_id: str
@@ -113,6 +112,7 @@ class ExecutionCreated(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     forked_from: Forked | None = None
     single_node_id: str | None = None
     slot: Slot | None = None
+    cannot_start: Failure | None = None
     depth: int = 0
     is_of_failure: bool = False
     priority: int = 0
@@ -181,14 +181,17 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a node run is suspended on.
 
     At `due_at` the wait ends, for TIMER as wanted, else because it took too long; at `check_at` the
-    handler looks at it in between. `state` comes back to the handler at the end.
+    handler looks at it in between, to remind people if it `is_reminder`. `state` comes back to the handler
+    at the end. `question` is by what an interaction is answered, where that is new.
     """
 
     kind: WaitKind
     due_at: datetime | None = None
     check_at: datetime | None = None
+    is_reminder: bool = False
     signal: str | None = None
     interaction_id: str | None = None
+    question: Rules | None = None
     child_execution_id: str | None = None
     state: MaybeRaw = UNSET
 
@@ -252,7 +255,8 @@ class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     """A signal, a resume, or an answer to an interaction.
 
     The event names the node run whose wait it ends; without one, it is kept for the first wait of its
-    `name`.
+    `name`. An `answer` after which the question `stays_open` ends nothing: more people have to say something.
+    With the one that decides, `data` is the outcome.
     """
 
     signal_id: str
@@ -260,6 +264,8 @@ class SignalReceived(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     interaction_id: str | None = None
     data: msgspec.Raw = NULL
     port: str | None = None
+    answer: Answer | None = None
+    stays_open: bool = False
     by: By
 
 
@@ -295,7 +301,8 @@ class ExecutionResumed(msgspec.Struct, frozen=True, omit_defaults=True):
 class CarriedRun(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What one node run of another execution gives to this one.
 
-    With `ports` it does not run: it stands as it ended there. `loop` holds the beginning of a loop
+    With `ports` it does not run: it stands as it ended there, with the `failure` after which the execution
+    went on, if it was one. `loop` holds the beginning of a loop
     whose finished iterations are carried, `checkpoints` what an attempt need not repeat, `input` what
     a forked node gets in place of its own.
     """
@@ -303,6 +310,8 @@ class CarriedRun(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     node_id: str
     iteration: tuple[int, ...] = ()
     ports: dict[str, msgspec.Raw] | None = None
+    failure: Failure | None = None
+    policy: OnError | None = None
     loop: LoopStarted | None = None
     checkpoints: dict[str, msgspec.Raw] = {}
     input: MaybeRaw = UNSET

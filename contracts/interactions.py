@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from contracts.history import MaybeRaw
+from contracts.raw import MaybeRaw
 
 VOTES: Final = frozenset({"approval", "review", "confirmation"})
 """The kinds that are approved or rejected; the others are answered."""
@@ -51,6 +51,39 @@ class Quorum(msgspec.Struct, frozen=True, kw_only=True):
     approvals: int = 1
     rejections: int = 1
     voters: int = 0
+
+
+class Rules(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """By what a question is answered, as history keeps it; `value` is what is shown.
+
+    A question `is_for_all` who may execute in its namespace, whoever is asked besides.
+    """
+
+    kind: str
+    approvals: int = 1
+    rejections: int = 1
+    approvers: tuple[str, ...] = ()
+    is_for_all: bool = False
+    value: MaybeRaw = UNSET
+
+    @property
+    def quorum(self) -> Quorum:
+        """How many must agree."""
+        voters = 0 if self.is_for_all else len({each.lower() for each in self.approvers})
+        return Quorum(approvals=self.approvals, rejections=self.rejections, voters=voters)
+
+    def extended(self, further: Sequence[str], owner: str) -> "Rules":
+        """Return the rules with further people asked; `owner` is asked where it was whoever may execute."""
+        asked = self.approvers or (owner,)
+        known = {each.lower() for each in asked}
+        new = tuple(each for each in dict.fromkeys(further) if each.lower() not in known)
+        return msgspec.structs.replace(self, approvers=(*asked, *new))
+
+    def after(self, before: "Rules | None") -> "Rules":
+        """Return these rules, which followed others: what is shown stays, and is told once."""
+        if before is None or self.value is not UNSET:
+            return self
+        return msgspec.structs.replace(self, value=before.value)
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -28,12 +28,14 @@ class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
 class CoreLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What one execution may keep or start.
 
-    Signals that nothing waits for yet, children of children inside each other, checkpoints of one node run.
+    Signals that nothing waits for yet, children of children inside each other, checkpoints of one node run, bytes of
+    what a loop yields in the end.
     """
 
     signals: int = 1_000
     child_depth: int = 8
     checkpoints: int = 10_000
+    value_bytes: int = 16 * 1024 * 1024
 
 
 CORE_LIMITS: Final = CoreLimits()

@@ -21,6 +21,7 @@ from contracts.history import (
     Usage,
 )
 from contracts.ids import Iteration
+from contracts.interactions import Answer, Rules
 from contracts.model import Delivery
 from contracts.specs import NodeSpec
 from contracts.statuses import ExecutionStatus, Mode, NodeRunStatus, WaitKind
@@ -93,8 +94,9 @@ class LoopScope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Resumed(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Why a node run that waited goes on, with the `state` that its handler saved.
 
-    `by` is the wait's own timer (WAIT, CHECK or DUE), else SIGNAL or INTERACTION: something came, or
-    somebody ended it early (RESUME). `interaction_id` is the question that it waited for, if any.
+    `by` is the wait's own timer (WAIT, CHECK, REMINDER or DUE), else SIGNAL or INTERACTION: something came,
+    or somebody ended it early (RESUME). `interaction_id` is the question that it waited for, if any, and
+    `answers` what people have said so far where they have not decided.
     """
 
     by: str
@@ -103,6 +105,7 @@ class Resumed(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     state: MaybeRaw = UNSET
     signal: str | None = None
     interaction_id: str | None = None
+    answers: tuple[Answer, ...] = ()
     data: msgspec.Raw = NULL
     port: str | None = None
     answered_by: By | None = None
@@ -186,17 +189,20 @@ class InteractionOrder(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
 class WaitOrder(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How an attempt wants to wait; instants by the worker's clock only where the node named them.
 
-    `seconds` and `check_seconds` count from the commit by the database's clock. `interaction` opens a
-    new one, `interaction_id` goes on waiting for one that is open.
+    `seconds` and `check_seconds` count from the commit by the database's clock; the look in between may be a
+    reminder. `interaction` opens a new one, `interaction_id` goes on waiting for one that is open, which
+    `approvers` are asked too from now on.
     """
 
     kind: WaitKind
     due_at: datetime | None = None
     seconds: float | None = None
     check_seconds: float | None = None
+    is_reminder: bool = False
     signal: str | None = None
     interaction: InteractionOrder | None = None
     interaction_id: str | None = None
+    approvers: tuple[str, ...] = ()
     child: ChildOrder | None = None
     state: MaybeRaw = UNSET
 
@@ -382,6 +388,21 @@ class EndWait(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag
     reply_to: str | None = None
 
 
+class Respond(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="respond"):
+    """One person's answer to an interaction, which was found to fit; applied once per `signal_id`.
+
+    `rules` are those of its row: what holds for a question of a release that did not record them.
+    """
+
+    execution_id: str
+    signal_id: str
+    interaction_id: str
+    answer: Answer
+    rules: Rules | None = None
+    by: By
+    reply_to: str | None = None
+
+
 class EndChild(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="child_ended"):
     """Tells the parent `execution_id` that a child it waits for is over."""
 
@@ -412,6 +433,7 @@ Command = (
     | UnpauseExecution
     | SendSignal
     | EndWait
+    | Respond
     | EndChild
     | HealExecution
 )
@@ -471,6 +493,53 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: str = "ALIVE"
 
 
+class LinesAsked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Asks the scheduler that leads an execution which of its tasks wait for their turn, at most so many."""
+
+    execution_id: str
+    namespace: str
+    most: int = 20
+
+
+class TaskInLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A ready task that is not queued yet: `queued` of its node type are, which is all of the `window`.
+
+    So many tasks are `ahead` of it, as things are.
+    """
+
+    node_id: str
+    iteration: Iteration = ()
+    attempt: int
+    node_type: str
+    ahead: int
+    queued: int
+    window: int
+
+
+class LinesTold(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What waits of an execution, and how many inputs wait for its scheduler to handle them."""
+
+    scheduler_id: str
+    waiting: tuple[TaskInLine, ...] = ()
+    backlog: int = 0
+
+
+class AttemptHeld(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An attempt that a worker holds, for so many seconds since it began; None: it waits for a slot there."""
+
+    node_id: str
+    iteration: Iteration = ()
+    attempt: int
+    seconds: float | None = None
+
+
+class AttemptsHeld(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a worker holds of an execution. Who holds nothing says nothing."""
+
+    worker_id: str
+    attempts: tuple[AttemptHeld, ...]
+
+
 class Announcement(msgspec.Struct, frozen=True):
     """The specs of the handlers that a worker holds."""
 
@@ -494,5 +563,7 @@ decode_command: Final = msgspec.json.Decoder(Command).decode
 decode_answer: Final = msgspec.json.Decoder(CommandAnswer).decode
 decode_live: Final = msgspec.json.Decoder(LiveEvent).decode
 decode_heartbeat: Final = msgspec.json.Decoder(Heartbeat).decode
+decode_held: Final = msgspec.json.Decoder(AttemptsHeld).decode
+decode_lines: Final = msgspec.json.Decoder(LinesTold).decode
 decode_announcement: Final = msgspec.json.Decoder(Announcement).decode
 decode_announced: Final = msgspec.json.Decoder(Announced).decode

@@ -204,6 +204,12 @@ def references_in(data: bytes) -> tuple[Reference, ...]:
     return (whole,) if whole is not None else tuple(_found(_decode(data)))
 
 
+def size_of(data: bytes) -> int:
+    """Return how many bytes a value has with what it refers to in place; references inside of those are not looked into."""
+    found = references_in(data)
+    return len(data) + sum(reference.size - len(raw_of(reference)) for reference in found)
+
+
 def resolved(data: bytes, values: Mapping[str, bytes]) -> bytes:
     """Return the JSON of a value with all that it refers to in place; `missing` was empty for these values."""
     if not may_refer(data):

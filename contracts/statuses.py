@@ -63,6 +63,7 @@ class TimerKind(StrEnum):
     WAIT = "WAIT"  # the instant that a node run waits for
     CHECK = "CHECK"  # a look in between: the handler decides anew
     DUE = "DUE"  # the end of a wait for something else
+    REMINDER = "REMINDER"  # a look in between at which people are reminded of a question
     RETRY = "RETRY"
     EXECUTION_TIMEOUT = "EXECUTION_TIMEOUT"
 

@@ -3,6 +3,7 @@
 Streams never show in subjects, so a stream can be split by configuration alone.
 """
 
+import hashlib
 from typing import Final, NamedTuple
 
 from contracts.ids import Iteration, iteration_text, partition_of, read_iteration
@@ -19,10 +20,14 @@ TRIGGER_PREFIX: Final = "flotilla.trigger"
 EVENT_PREFIX: Final = "flotilla.event"
 LIVE_PREFIX: Final = "flotilla.live"
 CANCEL_PREFIX: Final = "flotilla.cancel"
+ATTEMPTS_PREFIX: Final = "flotilla.attempts"
 PAUSE_PREFIX: Final = "flotilla.pause"
 HEARTBEAT_PREFIX: Final = "flotilla.heartbeat"
 ANNOUNCE: Final = "flotilla.announce"
 """Request-reply: a worker announces its specs, a scheduler answers once they are stored."""
+
+LEASES: Final = "flotilla.leases"
+"""A scheduler came, or gave partitions back: others look at once at what is theirs now. The message is empty."""
 
 PAYLOAD_PUT: Final = "flotilla.payload.put"
 PAYLOAD_GET: Final = "flotilla.payload.get"
@@ -153,6 +158,11 @@ def cancel(execution_id: str) -> str:
     return f"{CANCEL_PREFIX}.{execution_id}"
 
 
+def attempts(execution_id: str) -> str:
+    """Return the core subject that asks all workers which attempts of an execution they hold."""
+    return f"{ATTEMPTS_PREFIX}.{execution_id}"
+
+
 def pause(execution_id: str) -> str:
     """Return the core subject that tells workers whether they may go on with an execution by themselves."""
     return f"{PAUSE_PREFIX}.{execution_id}"
@@ -161,6 +171,11 @@ def pause(execution_id: str) -> str:
 def heartbeat(worker_id: str) -> str:
     """Return the core subject of a worker's sign of life."""
     return f"{HEARTBEAT_PREFIX}.{worker_id}"
+
+
+def lines(scheduler_id: str) -> str:
+    """Return the subject on which one scheduler, whose id may be any text, tells which tasks wait for their turn."""
+    return f"flotilla.lines.{hashlib.sha256(scheduler_id.encode()).hexdigest()[:16]}"
 
 
 def payload_parts(taker: str, upload: str) -> str:

@@ -68,7 +68,7 @@ class ChildRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InteractionRow(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A question to people that a commit opens; values of users are JSON."""
+    """A question to people that a commit opens; values of users are JSON. It may be answered already."""
 
     id: str
     user_id: str
@@ -89,19 +89,26 @@ class InteractionRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     channel: str
     priority: str
     status: str
+    answers: tuple[msgspec.Raw, ...] = ()
     due_at: datetime | None = None
     closed_at: datetime | None = None
     at: datetime
 
 
-class ClosingRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A question that the commit of `by` closes, with the answer if nobody has noted one."""
+class ChangeRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the commit of `by` changes in a question that is PENDING: closes it, with a `status`, or leaves it so.
+
+    `answers` (JSON) are all; `answer` is that of whoever counts them himself, and is taken if there is none.
+    """
 
     by: str
     id: str
-    status: str
+    status: str | None = None
     at: datetime
     answer: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    answers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    approvers: tuple[str, ...] | None = None
+    reminders: int | None = None
 
 
 class Advance(msgspec.Struct, frozen=True):
@@ -112,7 +119,7 @@ class Advance(msgspec.Struct, frozen=True):
     set: one too many is noticed when it fires, a lost one never. A terminal execution keeps none, whatever is said here.
     `children` are created with it, `released` are children whose end it has taken,
     `given_up` those whose end it will not wait for.
-    `opened` and `closed` are questions to people.
+    `opened` are new questions to people, `changed` those that are answered, closed or put to others too.
     """
 
     execution_id: str
@@ -130,7 +137,7 @@ class Advance(msgspec.Struct, frozen=True):
     released: Sequence[str] = ()
     given_up: Sequence[str] = ()
     opened: Sequence[InteractionRow] = ()
-    closed: Sequence[ClosingRow] = ()
+    changed: Sequence[ChangeRow] = ()
 
     @property
     def is_terminal(self) -> bool:
@@ -147,7 +154,7 @@ class Advance(msgspec.Struct, frozen=True):
             or self.released
             or self.given_up
             or self.opened
-            or self.closed
+            or self.changed
         )
 
 
@@ -401,7 +408,7 @@ def _family_columns(ordered: Iterable[Advance]) -> list[Sequence[object] | str]:
             width=3,
         ),
         _json([question for advance in ordered for question in advance.opened]),
-        _json([closing for advance in ordered for closing in advance.closed]),
+        _json([change for advance in ordered for change in advance.changed]),
     ]
 
 

@@ -23,7 +23,7 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     """An execution to create at the instant `at`; `created` becomes its first event, `carried` those after it.
 
     `idempotency` (route and key) makes a second start of the same user have the effect of once; `request_hash` tells a
-    repetition from a reuse of its key. `large` are the values that `created` refers to, by the id of their reference.
+    repetition from a reuse of its key. `schedule_id` is the schedule that starts it. `large` are the values that `created` refers to, by the id of their reference.
     """
 
     id: str
@@ -39,6 +39,7 @@ class NewExecution(msgspec.Struct, frozen=True, kw_only=True):
     idempotency: tuple[str, str] | None = None
     request_hash: bytes = b""
     large: Mapping[str, bytes] = {}
+    schedule_id: str | None = None
 
     def lightened(self, limits: PayloadLimits) -> "NewExecution":
         """Return the same execution with a large input apart; the input is the only value in `created`."""
@@ -223,6 +224,7 @@ def _columns(execution: NewExecution) -> tuple[object, ...]:
         execution.request_hash,
         execution.created.slot.key if execution.created.slot else None,
         execution.created.forked_from.execution_id if execution.created.forked_from else None,
+        execution.schedule_id,
     )
 
 

@@ -1,5 +1,6 @@
-"""Interactions: questions put to people. The scheduler's commits open and close them (`db.advances`); answers are noted here."""
+"""Interactions: questions put to people, who may live in other namespaces. They change with the scheduler's commits alone."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -8,7 +9,7 @@ import msgspec
 from contracts.interactions import Answer
 from db import queries
 from db.pages import Page, page_of
-from db.store import Row, Session, Store
+from db.store import Row, Store
 
 _SQL: Final = queries.load("interactions")
 _decode_answers: Final = msgspec.json.Decoder(tuple[Answer, ...]).decode
@@ -37,6 +38,9 @@ class InteractionRow(msgspec.Struct, frozen=True, kw_only=True):
     priority: str
     status: str
     answers: bytes
+    reminders: int
+    reminded_at: datetime | None
+    escalated_at: datetime | None
     due_at: datetime | None
     created_at: datetime
     closed_at: datetime | None
@@ -61,16 +65,32 @@ class InteractionFilters(msgspec.Struct, frozen=True, kw_only=True):
     due_before: datetime | None = None
 
 
-async def get(store: Store, user_id: str, interaction_id: str) -> InteractionRow | None:
-    """Return a user's interaction, or None."""
-    row = await store.fetch_row(_SQL["get_interaction"], user_id, interaction_id)
+async def names(store: Store, user_id: str) -> tuple[str, ...]:
+    """Return how a user may be named among the approvers of a question, in lower case."""
+    row = await store.fetch_row(_SQL["names_of_user"], user_id)
+    return (user_id,) if row is None else tuple(row["names"])
+
+
+async def get(
+    store: Store, user_id: str, interaction_id: str, named: Sequence[str] = ()
+) -> InteractionRow | None:
+    """Return an interaction of a user, or of anybody in which one of these names stands, or None."""
+    row = await store.fetch_row(_SQL["get_interaction"], user_id, interaction_id, named)
     return None if row is None else _interaction(row)
 
 
 async def page(
-    store: Store, user_id: str, filters: InteractionFilters, limit: int, after: str | None
+    store: Store,
+    user_id: str,
+    filters: InteractionFilters,
+    limit: int,
+    after: str | None,
+    named: Sequence[str] = (),
 ) -> Page[InteractionRow]:
-    """Return a user's interactions, newest first, that follow the id `after`, and the id to go on from."""
+    """Return interactions of a user, or of others in which one of these names stands, newest first.
+
+    They follow the id `after`; with them comes the id to go on from.
+    """
     rows = await store.fetch(
         _SQL["page_interactions"],
         user_id,
@@ -80,20 +100,9 @@ async def page(
         filters.execution_id or None,
         filters.workflow_id or None,
         filters.due_before,
+        named,
     )
     return page_of([_interaction(row) for row in rows], limit, key=lambda row: row.id)
-
-
-async def lock(session: Session, user_id: str, interaction_id: str) -> InteractionRow | None:
-    """Return a user's interaction, which nobody else changes until the transaction ends, or None."""
-    row = await session.fetch_row(_SQL["lock_interaction"], user_id, interaction_id)
-    return None if row is None else _interaction(row)
-
-
-async def note_answers(session: Session, interaction_id: str, answers: tuple[Answer, ...]) -> None:
-    """Write what was answered so far. The interaction is locked."""
-    encoded = msgspec.json.encode(answers).decode()
-    await session.execute(_SQL["note_answers"], interaction_id, encoded)
 
 
 def _interaction(row: Row) -> InteractionRow:
@@ -118,6 +127,9 @@ def _interaction(row: Row) -> InteractionRow:
         priority=row["priority"],
         status=row["status"],
         answers=row["answers"].encode(),
+        reminders=row["reminders"],
+        reminded_at=row["reminded_at"],
+        escalated_at=row["escalated_at"],
         due_at=row["due_at"],
         created_at=row["created_at"],
         closed_at=row["closed_at"],

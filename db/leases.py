@@ -1,10 +1,11 @@
-"""Leases on partitions of the inbox: which scheduler reads which.
+"""Leases on partitions of the inbox: which scheduler reads which, and which schedulers there are to share them.
 
 A lease is a hint that keeps caches warm, never what correctness rests on: for a moment two schedulers may believe that they
 own a partition, and then both commit by compare and swap. All instants are the database's. The epoch grows whenever a
-partition changes hands, so that whoever slept through the change can tell.
+partition changes hands, so whoever slept through the change keeps nothing: it names the epoch that it knows.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from db import queries
@@ -21,18 +22,36 @@ async def acquire(
     return {row["partition"]: row["epoch"] for row in rows}
 
 
-async def renew(store: Store, owner: str, ttl_seconds: float) -> frozenset[int]:
-    """Prolong the owner's leases, and return the partitions that nobody has taken from it."""
-    rows = await store.fetch(_SQL["renew_leases"], owner, ttl_seconds)
+async def keep(
+    store: Store, owner: str, epochs: Mapping[int, int], ttl_seconds: float
+) -> frozenset[int]:
+    """Say that the owner is at work, and prolong leases of these epochs; return the partitions that nobody has taken from it."""
+    rows = await store.fetch(_SQL["keep_leases"], owner, [*epochs], [*epochs.values()], ttl_seconds)
     return frozenset(row["partition"] for row in rows)
 
 
+async def live(store: Store) -> tuple[str, ...]:
+    """Return the schedulers at work, whoever is so for the longest time first."""
+    return tuple(row["id"] for row in await store.fetch(_SQL["live_schedulers"]))
+
+
+async def hand_back(store: Store, owner: str, epochs: Mapping[int, int]) -> None:
+    """Give back partitions of these epochs, for others to take at once."""
+    await store.execute(_SQL["hand_back_leases"], owner, [*epochs], [*epochs.values()])
+
+
 async def release(store: Store, owner: str) -> None:
-    """Give up all leases of the owner, for others to take at once."""
+    """Give up all leases of the owner, for others to take at once: it is at work no more."""
     await store.execute(_SQL["release_leases"], owner)
 
 
+async def holder(store: Store, partition: int) -> str | None:
+    """Return the owner of a partition whose lease has not run out, or None."""
+    row = await store.fetch_row(_SQL["lease_holder"], partition)
+    return None if row is None else str(row["owner"])
+
+
 async def holders(store: Store) -> frozenset[str]:
-    """Return the owners whose lease has not run out: the schedulers at work."""
+    """Return the owners whose lease has not run out: the schedulers that have something to do."""
     rows = await store.fetch(_SQL["lease_holders"])
     return frozenset(row["owner"] for row in rows)

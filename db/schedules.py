@@ -13,6 +13,7 @@ import msgspec
 
 from contracts.schedules import Policy, Schedule, Timing
 from db import queries
+from db.pages import Page, page_of
 from db.store import Row, Session, Store
 
 _SQL: Final = queries.load("schedules")
@@ -32,6 +33,21 @@ class DueSchedule(msgspec.Struct, frozen=True, kw_only=True):
     next_at: datetime
     last_at: datetime | None
     now: datetime
+
+
+class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as users see it, with the version that it starts; `next_at` is None where it is not armed."""
+
+    id: str
+    user_id: str
+    workflow_id: str
+    version_id: str | None
+    node_id: str
+    purpose: str
+    timing: Timing
+    next_at: datetime | None
+    last_at: datetime | None
+    paused: bool
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -71,18 +87,52 @@ async def arm(session: Session, workflow_id: str) -> None:
     await session.execute(_SQL["arm_schedules"], workflow_id)
 
 
+async def get(store: Store, user_id: str, schedule_id: str) -> ScheduleRow | None:
+    """Return a user's schedule, or None."""
+    row = await store.fetch_row(_SQL["get_schedule"], user_id, schedule_id)
+    return None if row is None else _schedule(row)
+
+
+async def page(
+    store: Store,
+    user_id: str,
+    *,
+    workflow_ids: Sequence[str],
+    paused: bool | None,
+    limit: int,
+    after: str | None,
+) -> Page[ScheduleRow]:
+    """Return a user's schedules, newest first, that follow the id `after`, and the id to go on from."""
+    rows = await store.fetch(
+        _SQL["page_schedules"], user_id, after, limit + 1, workflow_ids or None, paused
+    )
+    return page_of([_schedule(row) for row in rows], limit, key=lambda row: row.id)
+
+
+async def pause(store: Store, user_id: str, schedule_id: str) -> None:
+    """Let a schedule start nothing more; what was started goes on."""
+    await store.execute(_SQL["pause_schedule"], user_id, schedule_id)
+
+
+async def resume(store: Store, user_id: str, schedule_id: str) -> None:
+    """Let a paused schedule begin now, whatever it missed."""
+    await store.execute(_SQL["resume_schedule"], user_id, schedule_id)
+
+
 async def claim(session: Session, put_off: Sequence[str], limit: int) -> list[DueSchedule]:
     """Return schedules that are due and hold them until the transaction ends, without those that are `put_off`."""
     rows = await session.fetch(_SQL["claim_schedules"], put_off, limit)
     return [_due(row) for row in rows]
 
 
-async def under_way(session: Session, execution_ids: Sequence[str]) -> frozenset[str]:
-    """Return which of these executions are not over."""
-    if not execution_ids:
-        return frozenset()
-    rows = await session.fetch(_SQL["under_way"], execution_ids)
-    return frozenset(str(row["id"]) for row in rows)
+async def busy(
+    session: Session, schedule_ids: Sequence[str], execution_ids: Sequence[str]
+) -> set[str]:
+    """Return the schedules of which an execution is not over. `execution_ids` are the last occurrences of some."""
+    if not schedule_ids:
+        return set()
+    rows = await session.fetch(_SQL["busy_schedules"], schedule_ids, execution_ids)
+    return {str(row["id"]) for row in rows}
 
 
 async def move(session: Session, moves: Sequence[Move]) -> None:
@@ -102,6 +152,22 @@ async def seconds_to_next(store: Store, within_s: float) -> float:
         return within_s
     seconds: float = row["seconds"]
     return seconds
+
+
+def _schedule(row: Row) -> ScheduleRow:
+    version_id = row["version_id"]
+    return ScheduleRow(
+        id=str(row["id"]),
+        user_id=str(row["user_id"]),
+        workflow_id=str(row["workflow_id"]),
+        version_id=None if version_id is None else str(version_id),
+        node_id=row["node_id"],
+        purpose=row["purpose"],
+        timing=Timing(row["cron"], row["interval_s"], row["timezone"]),
+        next_at=row["comes_at"],
+        last_at=row["last_at"],
+        paused=row["paused"],
+    )
 
 
 def _due(row: Row) -> DueSchedule:

@@ -42,26 +42,28 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     allowed_private_hosts: tuple[str, ...]
     log_format: str
+    schedulers: int = 1
 
 
 def specs(base: Mapping[str, str], told: Told, client: Client) -> list[ChildSpec]:
     """The children, in the order in which they are started."""
+    schedulers = ["scheduler", *(f"scheduler-{n}" for n in range(2, told.schedulers + 1))]
     environments = {
-        "scheduler": _scheduler_environment(told),
+        **{name: _scheduler_environment(told) for name in schedulers},
         "gateway": _gateway_environment(told),
         "worker": _worker_environment(told),
     }
     probes: Mapping[str, Probe] = {
-        "scheduler": lambda: _is_healthy(client, "schedulers"),
+        **{name: lambda: _is_healthy(client, "schedulers") for name in schedulers},
         "gateway": lambda: _is_ready(client),
         "worker": lambda: _is_healthy(client, "workers"),
     }
     return [
         ChildSpec(
             name=name,
-            argv=(sys.executable, "-P", "-m", "flotilla", name),
+            argv=(sys.executable, "-P", "-m", "flotilla", name.partition("-")[0]),
             env=_merged(base, _common_environment(told) | additions),
-            stop_stage=STAGES[name],
+            stop_stage=STAGES[name.partition("-")[0]],
             probe=probes[name],
         )
         for name, additions in environments.items()

@@ -200,7 +200,9 @@ def scheduler_settings(settings: Settings) -> "SchedulerSettings":
             signals=settings.limits.signals,
             child_depth=settings.limits.child_depth,
             checkpoints=settings.limits.checkpoints,
+            value_bytes=settings.limits.value_bytes,
         ),
+        cache_bytes=settings.limits.cache_bytes,
         in_segments=settings.segments,
     )
 

@@ -65,6 +65,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     signals: int = 1_000
     child_depth: int = 8
     checkpoints: int = 10_000
+    #: What a scheduler holds of executions under way, about.
+    cache_bytes: int = 256 * MIB
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: Node types, or whole families of them, that a worker serves; none: all it has.
     worker_types: tuple[str, ...] = ()
     worker_concurrency: int = 64
+    #: How many `flotilla up` starts; they share the executions.
+    schedulers: int = 1
     drain_seconds: float = 30
     #: Python modules with further node types: each lists them as `HANDLERS`.
     node_modules: tuple[str, ...] = ()
@@ -407,6 +411,7 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "ALLOW_ENVIRONMENT_CREDENTIALS": Variable("allow_environment_credentials", _boolean, "true, false"),
     "WORKER_TYPES": Variable("worker_types", _types, "TYPE or TYPE.SUBTYPE, separated by commas"),
     "WORKER_CONCURRENCY": Variable("worker_concurrency", _integer(1, 10_000), "1 to 10000"),
+    "SCHEDULERS": Variable("schedulers", _integer(1, 16), "1 to 16"),
     "DRAIN_SECONDS": Variable("drain_seconds", _seconds, "0 to 86400"),
     "NODE_MODULES": Variable("node_modules", _list, "names of Python modules, separated by commas"),
     "LOG_LEVEL": Variable("log_level", _one_of(LogLevel, fold=str.upper), "DEBUG, INFO, WARNING, ERROR"),

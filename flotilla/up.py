@@ -212,6 +212,7 @@ class Up:
             namespace=self._namespace,
             allowed_private_hosts=settings.allowed_private_hosts,
             log_format=settings.log_format or ("console" if self._output.isatty() else "json"),
+            schedulers=settings.schedulers,
         )
 
     def _secret_keys(self) -> str:

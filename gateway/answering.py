@@ -1,8 +1,7 @@
-"""Answers to interactions, from wherever they come: judged, noted, and once enough have answered, told to the execution.
+"""Answers to interactions, from wherever they come: judged here, then one command to the scheduler.
 
-Noting an answer is a transaction of its own, so that two people who answer at once are both heard, and the
-one who decides is known. The end of the wait is the scheduler's: it is asked with the interaction's id as
-the signal's, so that repeating what was not confirmed has the effect of once.
+The scheduler records each answer in the execution's history and counts them, so that two people who answer at
+once are both heard, and the one who decides is known. Who may answer was judged before.
 """
 
 from datetime import UTC, datetime
@@ -18,15 +17,13 @@ from contracts.interactions import (
     EMPTY,
     VOTES,
     Answer,
-    Outcome,
-    Quorum,
     Responder,
+    Rules,
     Unfit,
-    decided,
     given_by,
     port_of,
 )
-from contracts.messages import EndWait, encode
+from contracts.messages import Respond, encode
 from contracts.payloads import PayloadLimits
 from db.interactions import InteractionRow
 from gateway import commands
@@ -35,6 +32,7 @@ from gateway.input_schemas import BadSchema
 from gateway.parameters import wrong
 from gateway.problems import Refused, invalid_request, not_found, unavailable
 from gateway.services import Gateway
+from gateway.workflows import new_id
 
 _OVER: Final = {
     "TIMED_OUT": "Nobody answered in time; the execution went on without an answer.",
@@ -64,14 +62,8 @@ async def answer(
     if not row.is_pending:
         raise _closed(row)
     said = await _read(gateway, row, given, responder)
-    outcome = await _noted(gateway, row, said)
-    if outcome is None:
-        return await _again(gateway, row)
-    await _tell(gateway, row, outcome, by)
-    now = await _again(gateway, row)
-    if outcome.responder.key != responder.key:  # somebody was faster, and had not been confirmed
-        raise _closed(now)
-    return now
+    await _tell(gateway, row, said, by)
+    return await _again(gateway, row)
 
 
 async def _read(
@@ -128,58 +120,38 @@ async def _check_fields(gateway: Gateway, row: InteractionRow, given: Given) -> 
         raise invalid_request(*errors)
 
 
-async def _noted(gateway: Gateway, row: InteractionRow, said: Answer) -> Outcome | None:
-    """Note an answer, and return the outcome if the question is decided; then nothing more is noted."""
-    async with gateway.store.transaction() as session:
-        locked = await db.interactions.lock(session, row.user_id, row.id)
-        if locked is None:
-            raise not_found()
-        if not locked.is_pending:
-            raise _closed(locked)
-        answers = locked.answers_read
-        outcome = _outcome(locked, answers)
-        if outcome is None:
-            if (before := given_by(answers, said.responder)) is not None:
-                detail = "You have answered this before; others have to answer now."
-                raise Refused("already_answered", detail, first_answer=Raw(encode(before)))
-            answers = (*answers, said)
-            outcome = _outcome(locked, answers)
-            await db.interactions.note_answers(session, row.id, answers)
-        return outcome
-
-
-def _outcome(row: InteractionRow, answers: tuple[Answer, ...]) -> Outcome | None:
-    quorum = Quorum(
-        approvals=row.approvals_required,
-        rejections=row.rejections_required,
-        voters=len(row.approvers),
+async def _tell(gateway: Gateway, row: InteractionRow, said: Answer, by: By) -> None:
+    """Have the scheduler record an answer. Raises Refused unless that is committed."""
+    wish = Respond(
+        execution_id=row.execution_id,
+        signal_id=new_id(),
+        interaction_id=row.id,
+        answer=said,
+        rules=_rules(row),
+        by=by,
     )
-    value = UNSET if row.value is None else Raw(row.value)
-    return decided(row.id, answers, quorum, value)
-
-
-async def _tell(gateway: Gateway, row: InteractionRow, outcome: Outcome, by: By) -> None:
-    """Have the scheduler end the wait. Raises Refused unless that is committed, or was before."""
     try:
-        await commands.carry_out(gateway, row.user_id, _end_of(row, outcome, by))
+        await commands.carry_out(gateway, row.user_id, wish)
     except Refused as refused:
+        now = await _again(gateway, row)
+        if refused.code == "already_answered":
+            raise _answered_by(now, said.responder) from None
         if refused.code not in ("not_waiting", "already_finished"):
             raise
-        now = await _again(gateway, row)
-        if now.is_pending:  # it is looked at just now, and waits again in a moment
+        if now.is_pending:  # what is stored runs ahead of what is known: it is told in a moment
             raise unavailable("The scheduler") from None
-        if now.status != "ANSWERED":
-            raise _closed(now) from None
+        raise _closed(now) from None
 
 
-def _end_of(row: InteractionRow, outcome: Outcome, by: By) -> EndWait:
-    return EndWait(
-        execution_id=row.execution_id,
-        signal_id=row.id,
-        interaction_id=row.id,
-        data=Raw(encode(outcome)),
-        port=outcome.port,
-        by=by,
+def _rules(row: InteractionRow) -> Rules:
+    """Return by what a question is answered, as its row has it."""
+    return Rules(
+        kind=row.kind,
+        approvals=row.approvals_required,
+        rejections=row.rejections_required,
+        approvers=row.approvers,
+        is_for_all=not row.approvers,
+        value=UNSET if row.value is None else Raw(row.value),
     )
 
 
@@ -188,6 +160,17 @@ async def _again(gateway: Gateway, row: InteractionRow) -> InteractionRow:
     if now is None:
         raise not_found()
     return now
+
+
+def _answered_by(row: InteractionRow, responder: Responder) -> Refused:
+    """Return the refusal of a person's second answer."""
+    if not row.is_pending:
+        return _closed(row)
+    before = given_by(row.answers_read, responder)
+    detail = "You have answered this before; others have to answer now."
+    return Refused(
+        "already_answered", detail, first_answer=UNSET if before is None else Raw(encode(before))
+    )
 
 
 def _closed(row: InteractionRow) -> Refused:

@@ -19,6 +19,7 @@ from contracts.messages import (
     CommandAnswer,
     EndWait,
     PauseExecution,
+    Respond,
     SendSignal,
     UnpauseExecution,
 )
@@ -29,7 +30,9 @@ from gateway.services import Gateway
 
 log = structlog.get_logger("gateway")
 
-Wish: TypeAlias = CancelExecution | PauseExecution | UnpauseExecution | SendSignal | EndWait
+Wish: TypeAlias = (
+    CancelExecution | PauseExecution | UnpauseExecution | SendSignal | EndWait | Respond
+)
 
 AS_WISHED: Final = frozenset({None, "repeated", "already_paused"})
 """Answers that say that all is as it was asked for."""
@@ -38,6 +41,7 @@ _TOLD: Final = {
     "already_finished": "The execution is over; nothing of it changes any more.",
     "not_paused": "The execution is not paused.",
     "not_waiting": "Nothing of the execution waits for this.",
+    "already_answered": "It was answered before.",
     "ambiguous_target": "Several node runs wait; say which one is meant.",
     "limit_exceeded": "The execution keeps as many signals as it may.",
 }

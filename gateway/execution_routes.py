@@ -242,6 +242,7 @@ INTERACTIONS: Final[tuple[Operation[Any, Any], ...]] = (
         scope="read",
         tag="interactions",
         summary="List interactions",
+        description="Those of the user, and of others in which he is named among the approvers.",
         handler=interactions.list_interactions,
         query=interactions.InteractionsQuery,
         body=NO_BODY,
@@ -265,8 +266,8 @@ INTERACTIONS: Final[tuple[Operation[Any, Any], ...]] = (
         tag="interactions",
         summary="Answer an interaction",
         description=(
-            f"{_ANSWER_NOTE} It stays PENDING until enough have answered. An answer that comes too late "
-            "is refused with the first one."
+            f"{_ANSWER_NOTE} It stays PENDING until enough have answered; each person counts once, and an "
+            "edit voids the approvals before it. An answer that comes too late is refused with the first one."
         ),
         handler=interactions.respond,
         query=NoQuery,

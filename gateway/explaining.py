@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,17 +14,29 @@ import db.slots
 import db.workers
 from bus import underway
 from bus.errors import ApiError, BusUnavailable
+from bus.underway import Queued
+from contracts import messages, subjects
 from contracts.execution import explain
-from contracts.execution.explain import Cause, Explanation, Facts, Said, TaskFact, WorkerFact
+from contracts.execution.explain import (
+    Cause,
+    Explanation,
+    Facts,
+    LineFact,
+    Said,
+    TaskFact,
+    WorkerFact,
+)
 from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState
 from contracts.history import ExecutionCanceled, ExecutionPaused, decode_data
-from contracts.ids import RunKey
+from contracts.ids import RunKey, partition_of
+from contracts.messages import LinesAsked, LinesTold
 from contracts.statuses import ExecutionStatus
 from contracts.subjects import TaskAddress
 from contracts.times import rfc3339
 from db.executions import HistoryRow
 from db.workers import WorkerFilters
+from gateway import holders
 from gateway.answers import Answer, ok
 from gateway.attempts import Attempt
 from gateway.bodies import Nothing
@@ -39,6 +51,9 @@ log = structlog.get_logger("gateway")
 
 MOST_TASKS = 20
 """Tasks that are looked for one by one."""
+
+LEADER_PATIENCE = timedelta(seconds=1)
+"""How long a scheduler may take to answer. It does so between two batches."""
 
 LOOK_SECONDS = 3.0
 """How long NATS may take to say where they are."""
@@ -81,16 +96,53 @@ async def _facts(
         return Facts(now=now, canceled=canceled)
     keys = explain.looked_for(state, MOST_TASKS)
     fleets = explain.node_types(plan, (key for key, run in state.runs.items() if run.has_task))
-    queues, tasks = await _queues(gateway, plan, state, keys, fleets)
+    (queues, tasks), lines = await asyncio.gather(
+        _queues(gateway, plan, state, keys, fleets), _lines(gateway, state)
+    )
+    workers = await _workers(gateway, fleets)
+    if gateway.bus.is_connected:
+        tasks = await _with_holders(gateway, plan, state, tasks, workers)
     return Facts(
         now=now,
         schedulers=len(await db.leases.holders(gateway.store)),
-        workers=await _workers(gateway, fleets),
+        is_led=lines is not None if gateway.bus.is_connected else None,
+        leader=None if lines is None else lines.scheduler_id,
+        backlog=0 if lines is None else lines.backlog,
+        in_line=_in_line(state, lines),
+        workers=workers,
         queues=queues,
         tasks=tasks,
         holders=await _holders(gateway, state),
         paused=_said(rows, "execution_paused"),
     )
+
+
+async def _lines(gateway: Gateway, state: ExecutionState) -> LinesTold | None:
+    """Return what the scheduler that leads an execution says of it, or None if it does not answer."""
+    leader = await db.leases.holder(gateway.store, partition_of(state.id))
+    if leader is None:
+        return None
+    asked = LinesAsked(state.id, state.created.user_id, MOST_TASKS)
+    try:
+        answer = await gateway.bus.request(
+            subjects.lines(leader), messages.encode(asked), within=LEADER_PATIENCE
+        )
+    except BusUnavailable as error:
+        log.warning("scheduler_silent", scheduler_id=leader, error=str(error))
+        return None
+    return messages.decode_lines(answer.data)
+
+
+def _in_line(state: ExecutionState, lines: LinesTold | None) -> dict[RunKey, LineFact]:
+    """Return the tasks that wait for their turn, of attempts that are under way as far as we know."""
+    return {
+        key: LineFact(
+            node_type=each.node_type, ahead=each.ahead, queued=each.queued, window=each.window
+        )
+        for each in (() if lines is None else lines.waiting)
+        if (run := state.runs.get(key := (each.node_id, each.iteration))) is not None
+        and run.attempt == each.attempt
+    }
 
 
 async def _workers(gateway: Gateway, fleets: Iterable[str]) -> dict[str, tuple[WorkerFact, ...]]:
@@ -119,6 +171,11 @@ async def _queues(
             queues = {fleet: await underway.queue_of(gateway.bus, fleet) for fleet in fleets}
             addresses = {key: _address(plan, state, key) for key in keys}
             places = await underway.places(gateway.bus, addresses.values())
+            after = {
+                seq: await underway.tasks_after(gateway.bus, address.node_type, seq)
+                for address, seq in places.items()
+                if seq > queues[address.node_type].delivered_seq
+            }
     except (BusUnavailable, ApiError, TimeoutError) as error:
         log.warning("queues_unknown", error=str(error))
         return None, {}
@@ -130,10 +187,43 @@ async def _queues(
         tasks[key] = TaskFact(
             is_delivered=is_delivered,
             is_queued=seq is not None and not is_delivered,
+            ahead=_ahead(queues[address.node_type], after.get(seq or 0)),
             worker_id=heard.worker_id if heard else None,
             started_at=heard.at if heard else None,
         )
     return {fleet: queue.pending for fleet, queue in queues.items()}, tasks
+
+
+async def _with_holders(
+    gateway: Gateway,
+    plan: Plan,
+    state: ExecutionState,
+    tasks: dict[RunKey, TaskFact],
+    workers: dict[str, tuple[WorkerFact, ...]],
+) -> dict[RunKey, TaskFact]:
+    """Return the facts with who holds the tasks of which that was not heard; of a lone worker it goes without saying."""
+    unknown = {
+        Attempt(state.id, *key, state.runs[key].attempt): key
+        for key, fact in tasks.items()
+        if fact.is_delivered
+        and fact.worker_id is None
+        and len(workers.get(plan.nodes[key[0]].fleet, ())) > 1
+    }
+    if not unknown:
+        return tasks
+    held = await holders.ask(gateway.bus, state.id, unknown.keys())
+    told = {
+        unknown[attempt]: msgspec.structs.replace(
+            tasks[unknown[attempt]], worker_id=heard.worker_id, started_at=heard.at
+        )
+        for attempt, heard in held.items()
+    }
+    return {**tasks, **told}
+
+
+def _ahead(queue: Queued, after: int | None) -> int | None:
+    """Return how many tasks of a queue come before the one that so many come after."""
+    return None if after is None else max(queue.pending - after - 1, 0)
 
 
 def _address(plan: Plan, state: ExecutionState, key: RunKey) -> TaskAddress:

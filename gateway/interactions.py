@@ -10,6 +10,7 @@ import db.users
 from contracts.history import By
 from contracts.ids import is_uuid
 from contracts.interactions import Responder
+from contracts.payloads import PayloadError
 from contracts.times import rfc3339
 from db.interactions import InteractionFilters, InteractionRow
 from gateway import answering
@@ -20,6 +21,7 @@ from gateway.calls import Call
 from gateway.instants import Instant, shown
 from gateway.pages import DEFAULT_LIMIT, Cursor, Limit, page_of, read_cursor
 from gateway.parameters import At, Reason, Text, Uuid
+from gateway.payloads import whole
 from gateway.problems import Refused, not_found
 from gateway.queries import NoQuery
 from gateway.services import Gateway
@@ -57,8 +59,11 @@ class InteractionSummary(msgspec.Struct, frozen=True, kw_only=True):
     channel: str
     priority: str
     status: str
+    reminders: int
     created_at: Instant
     due_at: Instant | None
+    reminded_at: Instant | UnsetType = UNSET
+    escalated_at: Instant | UnsetType = UNSET
     closed_at: Instant | UnsetType = UNSET
 
 
@@ -83,7 +88,7 @@ class RespondBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 async def list_interactions(gateway: Gateway, call: Call[InteractionsQuery, Nothing]) -> Answer:
-    """Answer with the user's interactions, newest first."""
+    """Answer with the user's interactions and those of others in which he is named, newest first."""
     query = call.query
     filters = InteractionFilters(
         status=query.status,
@@ -92,31 +97,35 @@ async def list_interactions(gateway: Gateway, call: Call[InteractionsQuery, Noth
         due_before=query.due_before,
     )
     after = read_cursor(query.cursor, is_uuid)
+    named = await db.interactions.names(gateway.store, call.user_id)
     rows, place = await db.interactions.page(
-        gateway.store, call.user_id, filters, query.limit, after
+        gateway.store, call.user_id, filters, query.limit, after, named
     )
     return ok(page_of(map(_summary, rows), place))
 
 
 async def get_interaction(gateway: Gateway, call: Call[NoQuery, Nothing]) -> Answer:
     """Answer with one interaction."""
-    return ok(view_of(await _read(gateway, call)))
+    row = await _read(gateway, call)
+    return ok(await _shown_to(gateway, call.user_id, row))
 
 
 async def respond(gateway: Gateway, call: Call[NoQuery, RespondBody]) -> Answer:
     """Take an answer, and answer with the interaction as it is then: pending until enough have answered."""
     row = await _read(gateway, call)
-    return ok(view_of(await respond_as_user(gateway, call, row, given_in(call.body))))
+    answered = await respond_as_user(gateway, call, row, given_in(call.body))
+    return ok(await _shown_to(gateway, call.user_id, answered))
 
 
 async def respond_as_user(
     gateway: Gateway, call: Call[Any, Any], row: InteractionRow, given: Given
 ) -> InteractionRow:
     """Take the answer of the user that asks, and return the interaction as it is then. Raises Refused."""
-    user = await db.users.get(gateway.store, call.user_id)
-    names = {call.user_id, user.email.lower()} if user else {call.user_id}
-    if row.approvers and names.isdisjoint(each.lower() for each in row.approvers):
+    named = await db.interactions.names(gateway.store, call.user_id)
+    is_asked = not set(named).isdisjoint(each.lower() for each in row.approvers)
+    if not (is_asked or (row.user_id == call.user_id and not row.approvers)):
         raise Refused("forbidden", "Others are asked: you are not among the approvers.")
+    user = await db.users.get(gateway.store, call.user_id)
     responder = Responder(
         id=call.user_id, name=(user.name or user.email) if user else "", channel="API"
     )
@@ -134,6 +143,21 @@ def given_in(body: RespondBody) -> Given:
         value=body.value,
         reason=body.reason,
     )
+
+
+async def _shown_to(gateway: Gateway, user_id: str, row: InteractionRow) -> Interaction:
+    """Return an interaction as a user sees it.
+
+    Whoever is asked from another namespace gets large values as they are, for references lead nowhere from there.
+    """
+    if row.user_id == user_id:
+        return view_of(row)
+    try:
+        value = None if row.value is None else await whole(gateway, row.user_id, row.value)
+        answers = await whole(gateway, row.user_id, row.answers)
+    except PayloadError as error:
+        raise Refused("not_found", f"What is shown cannot be had any more: {error}.") from None
+    return view_of(msgspec.structs.replace(row, value=value, answers=answers))
 
 
 def view_of(row: InteractionRow) -> Interaction:
@@ -164,6 +188,9 @@ def _summary(row: InteractionRow) -> InteractionSummary:
         channel=row.channel,
         priority=row.priority,
         status=row.status,
+        reminders=row.reminders,
+        reminded_at=shown(row.reminded_at),
+        escalated_at=shown(row.escalated_at),
         created_at=rfc3339(row.created_at),
         due_at=None if row.due_at is None else rfc3339(row.due_at),
         closed_at=shown(row.closed_at),
@@ -179,7 +206,8 @@ async def _read(gateway: Gateway, call: Call[Any, Any]) -> InteractionRow:
 
 
 async def find(gateway: Gateway, user_id: str, interaction_id: str) -> InteractionRow | None:
-    """Return a user's interaction, or None for unknown, foreign and malformed ids alike."""
+    """Return an interaction of a user, or in which he is named; None for unknown, foreign and malformed ids alike."""
     if not is_uuid(interaction_id):
         return None
-    return await db.interactions.get(gateway.store, user_id, interaction_id)
+    named = await db.interactions.names(gateway.store, user_id)
+    return await db.interactions.get(gateway.store, user_id, interaction_id, named)

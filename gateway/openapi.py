@@ -25,6 +25,7 @@ PATH_PARAMETERS: Final = {
     "execution_id": "Id of an execution",
     "node_id": "Id of a node in its workflow",
     "interaction_id": "Id of an interaction",
+    "schedule_id": "Id of a schedule",
     "node_type": "Name of a node type: `TYPE.SUBTYPE`",
     "payload_id": "Id of a large value: `sha256:` and 64 digits",
     "dead_letter_id": "Id of a dead letter",

@@ -34,6 +34,7 @@ from gateway.execution_views import ExecutionSummary, NodeRun, NodeRunSummary
 from gateway.operations import Method, Operation, Returns
 from gateway.pages import Page
 from gateway.queries import AnyQuery, NoQuery
+from gateway.schedule_routes import SCHEDULES
 from gateway.workflow_views import (
     Validation,
     Version,
@@ -597,6 +598,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     *STEERING,
     *SUCCESSORS,
     *INTERACTIONS,
+    *SCHEDULES,
     *WORKFLOWS,
     *CREDENTIALS,
     *INTEGRATIONS,

@@ -35,6 +35,7 @@ class Gateway:
         self.store = store
         self.bus = bus
         self.regex = regex
+        self.calendar = calendar
         self.metrics = Metrics()
         self.lifecycle = Lifecycle()
         self.catalogue = CatalogueCache(store, seconds=settings.catalogue_seconds)

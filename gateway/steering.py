@@ -133,7 +133,7 @@ async def _end_wait(gateway: Gateway, call: Call[NoQuery, ResumeBody], row: Exec
     """End the one wait that is meant. An interaction is answered, by all the rules of one."""
     body = call.body
     execution = await folded(gateway, row)
-    if body.interaction_id in execution.state.questions:  # also while its node looks at it
+    if body.interaction_id in execution.state.questions:  # also while its handler looks at it
         await _respond(gateway, call, body.interaction_id)
         return
     key = _meant(execution, body)

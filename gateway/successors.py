@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-import db.payloads
 import db.workflows
 from contracts import payloads
 from contracts.execution import carry
@@ -35,6 +34,7 @@ from gateway.executing import accepted, chosen_version, hash_of, idempotency_key
 from gateway.execution_reading import Folded, find_row, folded, is_over, read_row
 from gateway.executions import WaitQuery
 from gateway.parameters import Number, Text, Uuid, wrong
+from gateway.payloads import whole
 from gateway.problems import Refused, invalid_request, not_found, unavailable
 from gateway.queries import NoQuery
 from gateway.services import Gateway
@@ -262,18 +262,10 @@ async def _slot(gateway: Gateway, state: ExecutionState, document: Document) -> 
 
 async def _whole(gateway: Gateway, user_id: str, value: msgspec.Raw) -> bytes:
     """Return a value with all that it refers to in place. Raises Refused if that is gone."""
-    known: dict[str, bytes] = {}
-    limit = gateway.settings.limits.payloads.attempt
     try:
-        while absent := payloads.missing((value,), known, limit=limit):
-            for each in absent.values():
-                data = await db.payloads.get(gateway.store, user_id, each.digest)
-                if data is None:
-                    raise payloads.BadReference("the input is not kept any more")
-                known[each.id] = data
+        return await whole(gateway, user_id, value)
     except payloads.PayloadError as error:
         raise Refused("not_found", f"The input of the execution cannot be had: {error}.") from None
-    return payloads.resolved(value, known)
 
 
 def _forkable(old: Folded, plan: Plan, node_id: str) -> PlannedNode:

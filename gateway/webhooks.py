@@ -20,7 +20,7 @@ from contracts.expressions.interpreter import condition
 from contracts.history import ExecutionCreated, TriggerNode
 from contracts.payloads import KEY, holds_reserved_key
 from contracts.senders import ID_HEADER, BadSecret, is_genuine
-from contracts.slots import slot_or_shared
+from contracts.slots import placed
 from contracts.statuses import ExecutionStatus, Mode
 from contracts.webhooks import WEBHOOK_TRIGGER
 from db.executions import NewExecution
@@ -176,6 +176,16 @@ def _new_execution(
     settings = version.document.settings
     value = msgspec.Raw(msgspec.json.encode(data))
     key = idempotency_key(call, ID_HEADER, "Idempotency-Key")
+    created = ExecutionCreated(
+        workflow_id=webhook.workflow_id,
+        version_id=webhook.version_id,
+        user_id=webhook.user_id,
+        mode=Mode.WEBHOOK,
+        input=value,
+        trigger=TriggerNode(webhook.node_id, WEBHOOK_TRIGGER),
+        priority=settings.priority,
+        traceparent=call.trace.traceparent,
+    )
     return NewExecution(
         id=new_id(),
         user_id=webhook.user_id,
@@ -183,17 +193,7 @@ def _new_execution(
         version_id=webhook.version_id,
         mode=Mode.WEBHOOK,
         priority=settings.priority,
-        created=ExecutionCreated(
-            workflow_id=webhook.workflow_id,
-            version_id=webhook.version_id,
-            user_id=webhook.user_id,
-            mode=Mode.WEBHOOK,
-            input=value,
-            trigger=TriggerNode(webhook.node_id, WEBHOOK_TRIGGER),
-            slot=slot_or_shared(settings, value, gateway.regex),
-            priority=settings.priority,
-            traceparent=call.trace.traceparent,
-        ),
+        created=placed(created, settings, gateway.regex),
         at=at,
         # Whatever else differs: senders repeat a delivery with other headers, and some with another body.
         idempotency=None if key is None else (_route(webhook), key),

@@ -49,18 +49,20 @@ class Wait(msgspec.Struct, frozen=True):
     """The attempt ends and its node run is suspended: nothing of it stays in memory.
 
     It ends at `due_at`, or `seconds` after it was stored; `check_seconds` after that the handler is called
-    in between. `state` comes back with what ended the wait. A question is put once: to go on waiting for
-    its answer, name it by `interaction_id`.
+    in between, to remind people if it `is_reminder`. `state` comes back with what ended the wait. A question
+    is put once: to go on waiting for its answer, name it by `interaction_id`; `approvers` are asked too then.
     """
 
     kind: WaitKind
     due_at: datetime | None = None
     seconds: float | None = None
     check_seconds: float | None = None
+    is_reminder: bool = False
     signal: str | None = None
     child: Child | None = None
     question: Question | None = None
     interaction_id: str | None = None
+    approvers: tuple[str, ...] = ()
     state: Any = UNSET
 
 

@@ -18,7 +18,7 @@ from contracts.history import By, MaybeRaw
 from contracts.ids import Iteration, idempotency_key
 from contracts.inputs import Arrival, Named, Scope, loop_value
 from contracts.limits import NodeLimits
-from contracts.messages import Resumed, Task, TaskExecution, TaskNode
+from contracts.messages import Resumed, Task, TaskExecution, TaskNode, encode
 from contracts.payloads import Claim
 from contracts.statuses import WaitKind
 from nodes import http_auth
@@ -74,7 +74,8 @@ Progress = Callable[[str, float | None], None]
 class Resumption(msgspec.Struct, frozen=True, kw_only=True):
     """Why a node run that waited goes on: what came, and the `state` that was saved, null without one.
 
-    `by` is the wait's own timer (WAIT, CHECK or DUE), SIGNAL, INTERACTION, or RESUME: somebody ended it early.
+    `by` is the wait's own timer (WAIT, CHECK, REMINDER or DUE), SIGNAL, INTERACTION, or RESUME: somebody ended
+    it early. `answers` are what people said to a question that is not decided.
     """
 
     by: str
@@ -83,6 +84,7 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
     state: Any = None
     signal: str | None = None
     interaction_id: str | None = None
+    answers: tuple[dict[str, Any], ...] = ()
     data: Any = None
     port: str | None = None
     answered_by: By | None = None
@@ -313,6 +315,7 @@ def _resumption(resumed: Resumed) -> Resumption:
         state=None if resumed.state is UNSET else decode(resumed.state),
         signal=resumed.signal,
         interaction_id=resumed.interaction_id,
+        answers=tuple(decode(encode(resumed.answers))) if resumed.answers else (),
         data=decode(resumed.data),
         port=resumed.port,
         answered_by=resumed.answered_by,

@@ -4,7 +4,6 @@ The engine keeps the question and suspends the node run; who may answer, when en
 must be like is judged where answers come in. The node run is called again with the outcome, or when it is late.
 """
 
-from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -24,6 +23,7 @@ from contracts.interactions import (
 from contracts.messages import encode
 from contracts.specs import ERROR_PORT, TIMEOUT_PORT
 from contracts.times import rfc3339
+from nodes import reminding
 from nodes.answers import invalid_parameter
 from nodes.bounds import PortName, checked_wait
 from nodes.context import (
@@ -34,10 +34,10 @@ from nodes.context import (
     Question,
     Resumption,
     Wait,
-    WaitKind,
 )
 from nodes.parameters import Json, parameter
 from nodes.registry import node
+from nodes.reminding import MOST_REMINDERS, After, Escalation, Looks, Place
 
 TIMEOUT_SECONDS: Final = 60
 LEAST_RESPONSE_SECONDS: Final = 60
@@ -132,6 +132,18 @@ class App(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         DefaultAnswer | None,
         parameter(is_json=True, description="`{approved, choice, port, data, value, reason}`"),
     ] = None
+    reminders: Annotated[
+        Annotated[tuple[After, ...], msgspec.Meta(max_length=MOST_REMINDERS)],
+        parameter(is_json=True, description="Seconds after sending: people are reminded then"),
+    ] = ()
+    escalation: Annotated[
+        Escalation | None,
+        parameter(is_json=True, description="`{after, approvers}`: who is asked too after seconds"),
+    ] = None
+    free_text: Annotated[
+        bool,
+        parameter(description="Whether replies in chats and mails are read; the app has none"),
+    ] = True
     priority: Literal["low", "normal", "high", "urgent"] = "normal"
 
 
@@ -148,7 +160,7 @@ _OUTCOME: Final = {
         APPROVED: _OUTCOME,
         REJECTED: _OUTCOME,
         ANSWERED: _OUTCOME,
-        TIMEOUT_PORT: {"interaction_id": str, "asked_at": str, "due_at": str},
+        TIMEOUT_PORT: {"interaction_id": str, "asked_at": str, "due_at": str, "answers": list[Any]},
     },
     through=ANSWERED,
     port_parameters=("choices",),
@@ -161,11 +173,15 @@ def app(context: Context, parameters: App) -> Outputs | Wait | Failure:
     resumed = context.resumed
     if resumed is None:
         return _asked(context, parameters)
-    if resumed.by != "DUE":
-        return Outputs(**{resumed.port or ANSWERED: resumed.data})
-    if parameters.timeout_action == "default":
-        return _by_default(context, parameters, resumed)
-    return _too_late(context, parameters, resumed)
+    match resumed.by:
+        case "CHECK" | "REMINDER":
+            return reminding.further_wait(_looks(parameters), resumed)
+        case "DUE" if parameters.timeout_action == "default":
+            return _by_default(context, parameters, resumed)
+        case "DUE":
+            return _too_late(context, parameters, resumed)
+        case _:
+            return Outputs(**{resumed.port or ANSWERED: resumed.data})
 
 
 def _asked(context: Context, parameters: App) -> Wait:
@@ -173,6 +189,7 @@ def _asked(context: Context, parameters: App) -> Wait:
         raise invalid_parameter("choices", "is required by kind choice")
     if parameters.timeout_action == "default":
         _default_port(parameters)  # better refused now than when it is late
+    _check_people(parameters)
     question = Question(
         kind=parameters.kind,
         title=parameters.title,
@@ -186,8 +203,32 @@ def _asked(context: Context, parameters: App) -> Wait:
         rejections_required=parameters.rejections_required,
         priority=parameters.priority,
     )
-    seconds = checked_wait(context, parameters.respond_within)
-    return Wait(WaitKind.INTERACTION, seconds=seconds, question=question)
+    checked_wait(context, parameters.respond_within)
+    looks = _looks(parameters)
+    for name in looks.late():
+        raise invalid_parameter(
+            name, f"is not before the due time, {parameters.respond_within:g} s after sending"
+        )
+    return reminding.first_wait(looks, question)
+
+
+def _looks(parameters: App) -> Looks:
+    return Looks(
+        reminders=parameters.reminders,
+        escalation=parameters.escalation,
+        respond_within=parameters.respond_within,
+    )
+
+
+def _check_people(parameters: App) -> None:
+    """Refuse to ask for more approvals than there are people to give them."""
+    further = () if parameters.escalation is None else parameters.escalation.approvers
+    people = len({each.lower() for each in (*parameters.approvers, *further)})
+    if parameters.approvers and people < parameters.approvals_required:
+        raise invalid_parameter(
+            "approvals_required",
+            f"is {parameters.approvals_required}, but {people} people are asked",
+        )
 
 
 def _choices(parameters: App) -> list[dict[str, Any]]:
@@ -229,7 +270,10 @@ def _by_default(context: Context, parameters: App, resumed: Resumption) -> Outpu
     )
     fields = msgspec.structs.asdict(answer)
     outcome = Outcome(interaction_id=resumed.interaction_id, **fields)
-    return Outputs(**{port: msgspec.json.decode(encode(outcome))})
+    told = msgspec.json.decode(encode(outcome))
+    if resumed.answers:
+        told["answers"] = list(resumed.answers)
+    return Outputs(**{port: told})
 
 
 def _default_port(parameters: App) -> str:
@@ -260,11 +304,12 @@ def _too_late(context: Context, parameters: App, resumed: Resumption) -> Outputs
             "wire its port timeout, or raise respond_within"
         )
         return Failure(FailureKind.TIMEOUT, "interaction_timeout", message)
-    due_at = resumed.waited_since + timedelta(seconds=parameters.respond_within)
+    put_at = Place.of(resumed).put_at
     late = {
         "interaction_id": resumed.interaction_id,
-        "asked_at": rfc3339(resumed.waited_since),
-        "due_at": rfc3339(due_at),
+        "asked_at": rfc3339(put_at),
+        "due_at": rfc3339(reminding.due_at(parameters.respond_within, put_at)),
+        "answers": list(resumed.answers),
     }
     return Outputs(**{TIMEOUT_PORT: late})
 

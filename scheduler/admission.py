@@ -31,6 +31,15 @@ class Waiting(NamedTuple):
     priority: int = 0
 
 
+class Standing(NamedTuple):
+    """Where in line a task is: behind `ahead` others, for `window` places of which `queued` are taken."""
+
+    fleet: str
+    ahead: int
+    queued: int
+    window: int
+
+
 class _Fleet:
     """What is queued of one node type, and what waits, by namespace."""
 
@@ -129,6 +138,13 @@ class Admission:
             fleet.out.discard(attempt)
             fleet.count(int(self._now()))
 
+    def stands_in_line(self, execution_id: str) -> bool:
+        """Whether all that is known of an execution waits for its turn: nothing of it is queued that could be lost."""
+        known = self._known.get(execution_id)
+        return known is not None and not any(
+            attempt in self._fleets[name].out for attempt, name in known.items()
+        )
+
     def settle(self, execution_id: str, is_under_way: Callable[[RunKey, int], bool]) -> None:
         """Free the places of attempts that ended without a result, or whose result came to somebody else."""
         known = self._known.get(execution_id, {})
@@ -145,6 +161,33 @@ class Admission:
         gone = frozenset(partitions)
         for execution_id in [each for each in self._known if partition_of(each) in gone]:
             self.forget(execution_id)
+
+    def standing(self, execution_id: str, namespace: str, most: int) -> dict[Attempt, Standing]:
+        """Return where tasks of an execution stand that wait for their turn, those of each fleet in its order."""
+        found: dict[Attempt, Standing] = {}
+        for name in dict.fromkeys(self._known.get(execution_id, {}).values()):
+            fleet = self._fleets[name]
+            line = sorted(each for each in fleet.lines.get(namespace, ()) if self._waits(each[2]))
+            for place, (_, _, task) in enumerate(line):
+                if task.attempt[0] == execution_id and len(found) < most:
+                    ahead = place + self._turns_before(fleet, namespace, place)
+                    window = self._window(name, fleet)
+                    found[task.attempt] = Standing(name, ahead, len(fleet.out), window)
+        return found
+
+    def _waits(self, task: Waiting) -> bool:
+        return task.attempt in self._known.get(task.attempt[0], {})
+
+    def _turns_before(self, fleet: _Fleet, namespace: str, place: int) -> int:
+        """Return how many tasks of other namespaces go before the one at a place of its own line."""
+        is_before = True
+        turns = 0
+        for other in fleet.turns:
+            if other == namespace:
+                is_before = False
+            else:
+                turns += min(len(fleet.lines[other]), place + is_before)
+        return turns
 
     def next(self) -> Iterator[Waiting]:
         """Yield the tasks whose turn has come; they count as queued."""

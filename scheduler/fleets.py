@@ -1,14 +1,20 @@
-"""Fleets: the workers that are alive, and the node types that they announce."""
+"""Fleets: the workers that are alive, and the node types that they announce.
+
+Every scheduler hears every worker, but only one writes each down: who owns the partition of the inbox that the worker's
+name falls into. While nobody does, a few heartbeats are not written, fewer than make a worker count as lost.
+"""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+import zlib
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 import msgspec
 import structlog
 
 from contracts import messages
+from contracts.ids import PARTITIONS
 from contracts.messages import Announced, Heartbeat, encode
 from contracts.specs import fleets
 from db import node_types, workers
@@ -27,8 +33,11 @@ Announce = Callable[[tuple[str, ...]], Awaitable[None]]
 class Fleets:
     """Writes heartbeats down in batches and stores the specs that workers announce."""
 
-    def __init__(self, store: Store, *, announced: Announce) -> None:
+    def __init__(
+        self, store: Store, *, announced: Announce, owned: Callable[[], Collection[int]]
+    ) -> None:
         self._store = store
+        self._owned = owned
         self._announced = announced
         self._heard: dict[str, Heartbeat] = {}
         self._alive: dict[str, tuple[Heartbeat, float]] = {}
@@ -67,11 +76,22 @@ class Fleets:
         )
         return encode(Announced())
 
+    def _ours(self) -> list[Heartbeat]:
+        """Take what was heard, and return what is ours to write; at the start it is not known yet what is."""
+        owned = self._owned()
+        if not owned:
+            return []
+        heard, self._heard = self._heard, {}
+        return [
+            beat
+            for worker_id, beat in heard.items()
+            if zlib.crc32(worker_id.encode()) % PARTITIONS in owned
+        ]
+
     async def run(self) -> None:
         """Write heartbeats down until canceled."""
         while True:
-            heard, self._heard = list(self._heard.values()), {}
-            if heard:
+            if heard := self._ours():
                 try:
                     await workers.beat(self._store, heard)
                 except StoreError as error:

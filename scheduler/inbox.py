@@ -22,6 +22,7 @@ from contracts.messages import (
     HealExecution,
     PauseExecution,
     Report,
+    Respond,
     Result,
     Returned,
     SendSignal,
@@ -33,6 +34,7 @@ from contracts.messages import (
 )
 from scheduler.core.decision import (
     Admitted,
+    AnswerGiven,
     AttemptLost,
     CallFinished,
     CancelAsked,
@@ -208,7 +210,7 @@ def child_ended(command: EndChild) -> ChildEnded:
 
 
 def _asked(
-    command: CancelExecution | PauseExecution | UnpauseExecution | SendSignal | EndWait,
+    command: CancelExecution | PauseExecution | UnpauseExecution | SendSignal | EndWait | Respond,
 ) -> Input:
     """Return what somebody wants of an execution."""
     match command:
@@ -231,6 +233,14 @@ def _asked(
                 signal=command.signal,
                 data=command.data,
                 port=command.port,
+                by=command.by,
+            )
+        case Respond():
+            return AnswerGiven(
+                signal_id=command.signal_id,
+                interaction_id=command.interaction_id,
+                answer=command.answer,
+                rules=command.rules,
                 by=command.by,
             )
         case _:

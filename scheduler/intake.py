@@ -27,6 +27,9 @@ class Intake:
         self._room = asyncio.Event()
         self._room.set()
         self._closed = False
+        self._put = 0
+        self._handled = 0
+        self._passing: list[tuple[int, asyncio.Event]] = []
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -34,6 +37,7 @@ class Intake:
     def put(self, entry: Entry) -> None:
         """Let an entry wait for the next batch."""
         self._entries.append(entry)
+        self._put += 1
         if not entry.can_wait:
             self._is_due.set()
         elif self._leisure is None and not self._is_due.is_set():
@@ -45,13 +49,25 @@ class Intake:
         """Wait until the loop has caught up."""
         await self._room.wait()
 
+    async def passed(self) -> None:
+        """Wait until all that waits now, or is being handled, has been handled."""
+        if self._handled == self._put:
+            return
+        event = asyncio.Event()
+        self._passing.append((self._put, event))
+        await event.wait()
+
     def close(self) -> None:
         """Take nothing new: `take` hands out what is left, then nothing."""
         self._closed = True
         self._is_due.set()
 
     async def take(self, limit: int) -> list[Entry]:
-        """Return up to `limit` entries, at least one; none once it is closed and empty."""
+        """Return up to `limit` entries, at least one; none once it is closed and empty.
+
+        Who asks for more has handled what he was given before.
+        """
+        self._note_handled()
         while not self._entries or not self._is_due.is_set():
             if self._closed and not self._entries:
                 return []
@@ -70,3 +86,8 @@ class Intake:
         if len(self._entries) < MOST_WAITING:
             self._room.set()
         return taken
+
+    def _note_handled(self) -> None:
+        self._handled = self._put - len(self._entries)
+        while self._passing and self._passing[0][0] <= self._handled:
+            self._passing.pop(0)[1].set()

@@ -91,6 +91,7 @@ class Counters(msgspec.Struct):
     poisonous: int = 0
     refused: dict[str, int] = {}
     republished: int = 0
+    replays: int = 0
 
 
 class Loop:
@@ -116,6 +117,7 @@ class Loop:
         purge: Callable[[str, str], None],
         stream_missing: Callable[[], None],
         timer_set: Callable[[datetime], None],
+        unpublished: Callable[[Iterable[str]], None] = lambda _: None,
         in_segments: bool = True,
         limits: CoreLimits = CORE_LIMITS,
     ) -> None:
@@ -136,6 +138,7 @@ class Loop:
         self._purge = purge
         self._stream_missing = stream_missing
         self._timer_set = timer_set
+        self._unpublished = unpublished
         self._in_segments = in_segments
         self._limits = limits
         self._following: asyncio.Task[None] | None = None
@@ -153,6 +156,12 @@ class Loop:
         if self._following is not None:
             following, self._following = self._following, None
             await following
+
+    async def caught_up(self) -> None:
+        """Wait until what waits now is handled, published and acknowledged, while the loop goes on."""
+        await self._intake.passed()
+        if self._following is not None:
+            await asyncio.wait((self._following,))
 
     async def handle(self, batch: Sequence[Entry]) -> None:
         """Carry one batch through; entries whose commit lost are decided again."""
@@ -221,6 +230,7 @@ class Loop:
                 await self._executions.admit(entry.execution_id, entry.created, entry.created_at)
         self._executions.drop([each.execution_id for each in batch if self._is_behind(each)])
         fresh = await self._executions.load({entry.execution_id for entry in batch})
+        self.counters.replays += len(fresh)
         for execution_id in fresh:
             self._settle(self._executions.get(execution_id))
         return fresh
@@ -423,7 +433,8 @@ class Loop:
     ) -> None:
         """Acknowledge the inputs of a batch, once the tasks that follow from them are stored."""
         try:
-            self._count([ack for each in sent for ack in await each])
+            if not self._count([ack for each in sent for ack in await each]):
+                self._unpublished(each.live.state.id for each in winners if each.tasks)
             await self._acknowledge(winners, unknown)
         except BusError as error:
             _not_acknowledged(error)
@@ -542,6 +553,10 @@ class Loop:
             self._timer_set(min(timer.due_at for timer in pending.timers.values()))
         if state.is_terminal:
             self._executions.drop((state.id,))
+        elif pending.events:
+            self._executions.grew(
+                pending.live, sum([len(recorded.data) for recorded in pending.events])
+            )
 
     def _tell_slots(self, pending: Pending) -> None:
         state = pending.live.state
@@ -557,15 +572,17 @@ class Loop:
         for error in (await self._tell(messages)).values():
             log.warning("not_told", error=str(error))
 
-    def _count(self, acks: Sequence[Ack]) -> None:
+    def _count(self, acks: Sequence[Ack]) -> bool:
+        """Count acknowledgements, and return whether all tasks are stored."""
         self.counters.tasks += len(acks)
         refused = [ack for ack in acks if not ack.is_good]
         self.counters.republished += sum(ack is Ack.STILL_THERE for ack in acks)
         if refused:
-            # The tasks stay outstanding in PostgreSQL: the sweeper publishes them again.
+            # The tasks stay outstanding in PostgreSQL: the sweeper has them published again.
             log.warning("tasks_not_published", count=len(refused), first=refused[0].name)
         if Ack.NO_STREAM in refused:
             self._stream_missing()
+        return not refused
 
     async def _acknowledge(self, winners: Iterable[Pending], unknown: Iterable[Entry]) -> None:
         handled = [each for pending in winners for each in pending.entries]

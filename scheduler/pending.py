@@ -20,9 +20,11 @@ from contracts.history import (
     Slot,
 )
 from contracts.ids import RunKey
+from contracts.interactions import Answer
 from contracts.messages import encode
-from db.advances import Advance, ChildRow, ClosingRow, EventRow, InteractionRow, TimerRow
+from db.advances import Advance, ChangeRow, ChildRow, EventRow, InteractionRow, TimerRow
 from scheduler.core.decision import (
+    ChangedInteraction,
     ClosedInteraction,
     Decision,
     NewChild,
@@ -49,6 +51,7 @@ class Pending:
     """What one batch decided for one execution: events to commit and what follows from them."""
 
     __slots__ = (
+        "changed",
         "children",
         "cleared",
         "closed",
@@ -78,6 +81,7 @@ class Pending:
         self.children: list[NewChild] = []
         self.opened: dict[str, NewInteraction] = {}
         self.closed: dict[str, ClosedInteraction] = {}
+        self.changed: dict[str, ChangedInteraction] = {}
         self.released: list[str] = []
         self.given_up: list[str] = []
         self.stop = False
@@ -105,7 +109,7 @@ class Pending:
         if decision.children or decision.orphans:
             self.children.extend(decision.children)
             self.given_up.extend(decision.orphans)
-        if decision.opened or decision.closed:
+        if decision.opened or decision.closed or decision.changed:
             self._add_questions(decision)
         self.stop = self.stop or decision.stop_workers
 
@@ -119,6 +123,9 @@ class Pending:
         self.opened.update((each.id, each) for each in decision.opened)
         for each in decision.closed:
             self.closed.setdefault(each.id, each)
+        for change in decision.changed:
+            before = self.changed.get(change.id)
+            self.changed[change.id] = change if before is None else merged(before, change)
 
     @property
     def must_commit(self) -> bool:
@@ -180,11 +187,21 @@ def advance_of(pending: Pending) -> Advance:
         released=pending.released,
         given_up=pending.given_up,
         opened=[interaction_row(pending, each) for each in pending.opened.values()],
-        closed=[
-            closing_row(state, each)
-            for each in pending.closed.values()
-            if each.id not in pending.opened
+        changed=[
+            change_row(pending, each)
+            for each in {**pending.changed, **pending.closed}
+            if each not in pending.opened
         ],
+    )
+
+
+def merged(before: ChangedInteraction, after: ChangedInteraction) -> ChangedInteraction:
+    """Return what two changes of one question come to: a statement changes a row once."""
+    return ChangedInteraction(
+        id=after.id,
+        answers=before.answers if after.answers is None else after.answers,
+        approvers=before.approvers if after.approvers is None else after.approvers,
+        reminders=before.reminders if after.reminders is None else after.reminders,
     )
 
 
@@ -252,7 +269,7 @@ def interaction_row(pending: Pending, opened: NewInteraction) -> InteractionRow:
     """Return the row of a question; one that the same batch closes is closed from the beginning."""
     state = pending.live.state
     order = opened.order
-    closed = pending.closed.get(opened.id)
+    closed, change = pending.closed.get(opened.id), pending.changed.get(opened.id)
     return InteractionRow(
         id=opened.id,
         user_id=state.created.user_id,
@@ -267,24 +284,58 @@ def interaction_row(pending: Pending, opened: NewInteraction) -> InteractionRow:
         choices=order.choices,
         value=order.value,
         editable=order.editable,
-        approvers=order.approvers,
+        approvers=order.approvers if change is None or not change.approvers else change.approvers,
         approvals_required=order.approvals_required,
         rejections_required=order.rejections_required,
         channel=order.channel,
         priority=order.priority,
         status=closed.status if closed else "PENDING",
+        answers=answers_of(pending, opened.id),
         due_at=opened.due_at,
         closed_at=state.updated_at if closed else None,
         at=state.updated_at,
     )
 
 
-def closing_row(state: ExecutionState, closed: ClosedInteraction) -> ClosingRow:
-    """Return what closes a question."""
-    answer: MaybeRaw = msgspec.UNSET
-    if closed.status == "ANSWERED":
-        said = {"data": closed.data, "port": closed.port, "by": closed.by, "at": state.updated_at}
-        answer = msgspec.Raw(encode(said))
-    return ClosingRow(
-        by=state.id, id=closed.id, status=closed.status, at=state.updated_at, answer=answer
+def change_row(pending: Pending, question_id: str) -> ChangeRow:
+    """Return what an advance changes in a question."""
+    state = pending.live.state
+    closed = pending.closed.get(question_id)
+    change = pending.changed.get(question_id) or ChangedInteraction(id=question_id)
+    answers = _counted(pending, question_id)
+    return ChangeRow(
+        by=state.id,
+        id=question_id,
+        status=None if closed is None else closed.status,
+        at=state.updated_at,
+        answer=msgspec.UNSET if closed is None else _own_count(state, closed),
+        answers=msgspec.UNSET if answers is None else msgspec.Raw(encode(answers)),
+        approvers=change.approvers,
+        reminders=change.reminders,
     )
+
+
+def answers_of(pending: Pending, question_id: str) -> tuple[msgspec.Raw, ...]:
+    """Return the answers to a question that was asked with the same commit."""
+    answers = _counted(pending, question_id)
+    if answers is not None:
+        return tuple(msgspec.Raw(encode(each)) for each in answers)
+    closed = pending.closed.get(question_id)
+    own = msgspec.UNSET if closed is None else _own_count(pending.live.state, closed)
+    return () if own is msgspec.UNSET else (own,)
+
+
+def _counted(pending: Pending, question_id: str) -> tuple[Answer, ...] | None:
+    """Return the answers that the core has counted, if they changed."""
+    closed, change = pending.closed.get(question_id), pending.changed.get(question_id)
+    if closed is not None and closed.answers is not None:
+        return closed.answers
+    return None if change is None else change.answers
+
+
+def _own_count(state: ExecutionState, closed: ClosedInteraction) -> MaybeRaw:
+    """Return the answer of whoever counted the answers himself, as gateways of earlier releases do."""
+    if closed.status != "ANSWERED" or closed.answers is not None:
+        return msgspec.UNSET
+    said = {"data": closed.data, "port": closed.port, "by": closed.by, "at": state.updated_at}
+    return msgspec.Raw(encode(said))

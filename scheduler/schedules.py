@@ -6,26 +6,19 @@ and what was committed is found by the sweeper. The only clock is the database's
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import structlog
 
+from contracts.execution.occurrences import created_by_schedule
 from contracts.execution.plan import Plan
-from contracts.execution.trigger_scope import workflow_scope
-from contracts.expressions.budget import DEFAULT_LIMITS
 from contracts.expressions.errors import ExpressionError
 from contracts.expressions.regex import Regex
-from contracts.expressions.templates import render
-from contracts.history import ExecutionCreated, TriggerNode
 from contracts.ids import derived_uuid7
-from contracts.messages import encode
-from contracts.schedules import CRON_TRIGGER, Calendar
-from contracts.slots import slot_of
+from contracts.schedules import Calendar
 from contracts.statuses import Mode
-from contracts.strict_json import MalformedJson, read_json
 from contracts.times import rfc3339
 from db import executions, schedules
 from db.errors import CommitInDoubt, StoreError, StoreUnavailable
@@ -127,13 +120,12 @@ class Schedules:
         return [each for each in begun if each.id in created]
 
     async def _busy(self, session: Session, claimed: Sequence[DueSchedule]) -> set[str]:
-        """Return the schedules that do not overlap and whose last execution is not over."""
-        last = {
-            execution_id(each.id, each.last_at): each.id
-            for each in claimed
-            if each.policy.overlap == "SKIP" and each.last_at is not None
-        }
-        return {last[each] for each in await schedules.under_way(session, list(last))}
+        """Return the schedules that do not overlap and of which an execution is not over, whoever started it."""
+        alone = [each for each in claimed if each.policy.overlap == "SKIP"]
+        last = [
+            execution_id(each.id, each.last_at) for each in alone if each.last_at is not None
+        ]  # an earlier release kept no record of what belongs to a schedule
+        return await schedules.busy(session, [each.id for each in alone], last)
 
     async def _decide(
         self, schedule: DueSchedule, *, is_busy: bool
@@ -186,51 +178,26 @@ def execution_id(schedule_id: str, at: datetime) -> str:
 
 def new_execution(schedule: DueSchedule, at: datetime, plan: Plan, regex: Regex) -> NewExecution:
     """Return the execution of an occurrence; the same occurrence always gives the same id. Raises ExpressionError."""
-    settings = plan.document.settings
-    value = msgspec.Raw(encode(_trigger_data(schedule, at, plan, regex)))
+    created = created_by_schedule(
+        plan,
+        node_id=schedule.node_id,
+        user_id=schedule.user_id,
+        timezone=schedule.timing.timezone,
+        at=at,
+        traceparent=new_traceparent(),
+        regex=regex,
+    )
     return NewExecution(
         id=execution_id(schedule.id, at),
         user_id=schedule.user_id,
         workflow_id=schedule.workflow_id,
         version_id=schedule.version_id,
         mode=Mode.TRIGGER,
-        priority=settings.priority,
-        created=ExecutionCreated(
-            workflow_id=schedule.workflow_id,
-            version_id=schedule.version_id,
-            user_id=schedule.user_id,
-            mode=Mode.TRIGGER,
-            input=value,
-            trigger=TriggerNode(schedule.node_id, CRON_TRIGGER),
-            slot=slot_of(settings, value, regex),
-            priority=settings.priority,
-            traceparent=new_traceparent(),
-        ),
+        priority=created.priority,
+        created=created,
         at=schedule.now,
+        schedule_id=schedule.id,
     )
-
-
-def _trigger_data(
-    schedule: DueSchedule, at: datetime, plan: Plan, regex: Regex
-) -> Mapping[str, Any]:
-    scope = {"now": at, **workflow_scope(plan)}
-    (node,) = (each for each in plan.document.nodes if each.id == schedule.node_id)
-    data = render(node.parameters.get("data", {}), scope, DEFAULT_LIMITS, regex)
-    return {
-        "scheduled_at": rfc3339(at),
-        "timezone": schedule.timing.timezone,
-        "data": _parsed(data),
-    }
-
-
-def _parsed(data: Any) -> Any:
-    """Return the map or list that a text spells; everything else as it is."""
-    if not isinstance(data, str) or not data.lstrip().startswith(("{", "[")):
-        return data
-    try:
-        return read_json(data.encode())
-    except MalformedJson:
-        return data
 
 
 def _named(schedule: DueSchedule) -> dict[str, str]:

@@ -44,18 +44,19 @@ from scheduler.core.decision import Admitted, AttemptLost, Reported
 from scheduler.credentials import CredentialDesk
 from scheduler.dead_letters import Advisories, Letters, letter_of
 from scheduler.entries import Entry
-from scheduler.executions import Executions, Plans
+from scheduler.executions import CACHE_BYTES, Executions, Plans
 from scheduler.families import Families
 from scheduler.fleets import Fleets
 from scheduler.inbox import Inbox
 from scheduler.intake import Intake
+from scheduler.lines import LineDesk
 from scheduler.loop import Loop
 from scheduler.partitions import Partitions
 from scheduler.payloads import PayloadDesk
 from scheduler.purges import Purges
 from scheduler.schedules import Schedules
 from scheduler.slots import Slots
-from scheduler.sweeper import Sweeper
+from scheduler.sweeper import Knowledge, Sweeper
 from scheduler.targets import Targets
 from scheduler.timers import Timers
 from scheduler.tokens import SECRET_BYTES, SECRET_NAME, Tokens
@@ -88,6 +89,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     payloads: PayloadLimits = PayloadLimits()
     keyring: Keyring = msgspec.field(default_factory=Keyring)
     limits: CoreLimits = CORE_LIMITS
+    cache_bytes: int = CACHE_BYTES
     in_segments: bool = True
 
 
@@ -103,7 +105,10 @@ async def run_scheduler(
 
     Raises what the store or the bus say if they cannot be reached at the start.
     """
-    scheduler_id = settings.scheduler_id or f"{socket.gethostname()}-{os.getpid()}"
+    # In containers, hosts and process numbers alone may be those of another one.
+    scheduler_id = settings.scheduler_id or (
+        f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
+    )
     async with AsyncExitStack() as stack:
         store = await Store.open(settings.database_url)
         stack.push_async_callback(store.close)
@@ -148,13 +153,24 @@ class Scheduler:
         self._inbox = Inbox(self._intake, tokens, self._letters, bus.publish)
         self._slots = Slots(store, self._intake)
         self._admission = Admission(slots=self._slots_of, now=time.monotonic, leads=self._leads)
-        self._sweeper = Sweeper(store, self._intake, Families(store, self._intake))
-        self._partitions = Partitions(store, scheduler_id, self._own)
+        self.executions = Executions(store, self._plans, limit=settings.cache_bytes)
+        self._sweeper = Sweeper(
+            store,
+            self._intake,
+            Families(store, self._intake),
+            Knowledge(lambda: self._admission, self.executions),
+        )
+        self._partitions = Partitions(
+            store, scheduler_id, self._own, let_go=self._let_go, tell=self._tell_others
+        )
         self._timers = Timers(store, clock, self._intake, lambda: self._partitions.owned)
         self._advisories = Advisories(bus, self._intake, self._letters, self._leads)
         self._purges = Purges(bus)
-        self._fleets = Fleets(store, announced=self._announced)
+        self._fleets = Fleets(
+            store, announced=self._announced, owned=lambda: self._partitions.owned
+        )
         self._payloads = PayloadDesk(store, tokens, settings.payloads)
+        self._lines = LineDesk(scheduler_id, self._admission, self._intake)
         self._credentials = CredentialDesk(store, self._plans, tokens, settings.keyring)
         self._triggers = Triggers(
             store,
@@ -176,7 +192,7 @@ class Scheduler:
         values = LargeValues(store, settings.payloads, max_payload)
         self.loop = Loop(
             intake=self._intake,
-            executions=Executions(store, self._plans),
+            executions=self.executions,
             session=session,
             publisher=publisher,
             tell=bus.publish_all,
@@ -191,6 +207,7 @@ class Scheduler:
             bury=self._bury,
             purge=self._purges.add,
             stream_missing=self._stream_missing.set,
+            unpublished=self._sweeper.unpublished,
             timer_set=self._timers.expect,
             in_segments=settings.in_segments,
             limits=settings.limits,
@@ -230,12 +247,17 @@ class Scheduler:
         self._bus.attach(self)
         await self._bus.subscribe(f"{subjects.HEARTBEAT_PREFIX}.*", self._on_heartbeat)
         await self._bus.subscribe(subjects.ANNOUNCE, self._on_announcement, queue="schedulers")
+        await self._bus.subscribe(subjects.LEASES, self._on_leases)
         service = services.Service(
             self._bus,
             name="flotilla-scheduler",
             version=self._settings.version,
             description="Advances executions",
-            endpoints=(*self._payloads.endpoints, *self._credentials.endpoints),
+            endpoints=(
+                *self._payloads.endpoints,
+                *self._credentials.endpoints,
+                *self._lines.endpoints,
+            ),
         )
         async with AsyncExitStack() as stack, service, asyncio.TaskGroup() as group:
             triggers = await stack.enter_async_context(self._pull_of(subjects.TRIGGERS))
@@ -267,6 +289,7 @@ class Scheduler:
             await stop.wait()
             log.info("scheduler_draining", waiting=len(self._intake))
             await self._drain(background, looping)
+            await self._tell_others()
         log.info("scheduler_stopped")
 
     async def _drain(
@@ -357,6 +380,22 @@ class Scheduler:
         self._admission.forget_partitions(self._partitions_before - partitions)
         self._partitions_before = partitions
         self._sweeper.own(partitions)
+        self._timers.look_now()
+
+    async def _let_go(self, partitions: frozenset[int]) -> None:
+        """Finish what was taken from partitions that are not ours any more, and forget what is of them."""
+        await self.loop.caught_up()
+        self.executions.retire(partitions - self._partitions.owned)
+
+    async def _tell_others(self) -> None:
+        """Tell other schedulers that shares have changed; who does not hear of it looks before long."""
+        try:
+            await self._bus.publish(subjects.LEASES, b"")
+        except BusError as error:
+            log.info("not_told", subject=subjects.LEASES, error=str(error))
+
+    async def _on_leases(self, _: CoreMessage) -> None:
+        self._partitions.look_soon()
 
     def _leads(self, execution_id: str) -> bool:
         return partition_of(execution_id) in self._partitions.owned

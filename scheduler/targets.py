@@ -10,13 +10,11 @@ from typing import Final
 import msgspec
 
 from contracts.execution.plan import Plan
-from contracts.expressions.errors import ExpressionError
 from contracts.expressions.regex import Regex
 from contracts.failures import Failure, FailureKind
 from contracts.ids import uuid7
-from contracts.inputs import refusal
 from contracts.model import decode_document
-from contracts.slots import slot_of, slot_or_shared
+from contracts.slots import slot_or_failure
 from db import families, workflows
 from db.errors import NotFound
 from db.store import Store
@@ -50,16 +48,15 @@ class Targets:
         if plan is None:
             return _not_published(exact[0].name, where)
         settings = plan.document.settings
-        slot_for = slot_or_shared if where == ON_FAILURE else slot_of
-        try:
-            slot = slot_for(settings, value, self._regex)
-        except ExpressionError as error:
-            return refusal(error, parameter="settings.concurrency.key")
+        slot = slot_or_failure(settings, value, self._regex)
+        if isinstance(slot, Failure) and where == CALLED:
+            return slot
         return Target(
             workflow_id=plan.workflow_id,
             version_id=plan.version_id,
             priority=settings.priority,
-            slot=slot,
+            slot=None if isinstance(slot, Failure) else slot,
+            cannot_start=slot if isinstance(slot, Failure) else None,
         )
 
     async def _draft(self, user_id: str, workflow_id: str, at: datetime) -> str | None:

@@ -4,7 +4,6 @@ A timer is cleared by the commit that takes it, so it fires once whoever reads i
 """
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -23,7 +22,8 @@ from scheduler.intake import Intake
 log: Final = structlog.get_logger()
 
 LIMIT: Final = 1_000
-LONGEST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 5.0
+"""How late a timer may be that somebody else set in a partition of ours; of our own we know, and of a new one we look."""
 SHORTEST_PAUSE_S: Final = 0.01
 
 
@@ -50,8 +50,12 @@ class Timers:
         if asyncio.get_running_loop().time() + until < self._looks_at:
             self._sooner.set()
 
+    def look_now(self) -> None:
+        """Partitions were gained: their timers may be due."""
+        self._sooner.set()
+
     async def run(self) -> None:
-        """Hand out due timers until canceled; sleeps until the next one, at most a second."""
+        """Hand out due timers until canceled; sleeps until the next one, at most LONGEST_PAUSE_S."""
         while True:
             await self._intake.room()
             self._looks_at = math.inf  # what is set from here on, this look may not see
@@ -65,10 +69,13 @@ class Timers:
 
     async def _pause(self, seconds: float) -> None:
         """Wait, or until a timer is set that does not wait so long."""
-        self._looks_at = asyncio.get_running_loop().time() + seconds
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._sooner.wait()
+        loop = asyncio.get_running_loop()
+        self._looks_at = loop.time() + seconds
+        alarm = loop.call_at(self._looks_at, self._sooner.set)
+        try:
+            await self._sooner.wait()
+        finally:
+            alarm.cancel()
 
     async def look(self) -> float:
         """Hand out what is due and return the seconds until it is worth looking again."""
@@ -79,6 +86,9 @@ class Timers:
         for row in due:
             given = TimerDue(row.key, row.kind, row.node_id, tuple(row.iteration or ()))
             self._intake.put(Entry(execution_id=row.execution_id, given=given))
+        if len(due) == LIMIT:
+            await self._intake.passed()  # those are cleared then, and more are due
+            return SHORTEST_PAUSE_S
         if next_due is None:
             return LONGEST_PAUSE_S
         until = (next_due - self._clock.now()).total_seconds()

@@ -23,12 +23,12 @@ from contracts.expressions.budget import DEFAULT_LIMITS
 from contracts.expressions.errors import ExpressionError
 from contracts.expressions.interpreter import condition
 from contracts.expressions.regex import Regex
-from contracts.history import ExecutionCreated, Slot, TriggerNode
+from contracts.history import ExecutionCreated, TriggerNode
 from contracts.ids import derived_uuid7, is_uuid
 from contracts.messages import encode
 from contracts.model import Settings
 from contracts.payloads import KEY, PayloadLimits, holds_reserved_key, may_refer
-from contracts.slots import slot_or_shared
+from contracts.slots import placed
 from contracts.statuses import Mode
 from contracts.strict_json import MalformedJson, read_json
 from contracts.times import rfc3339
@@ -141,9 +141,9 @@ class Triggers:
         """Return the execution that an event starts, with the settings of its workflow."""
         plan = await self._plans.load(trigger.version_id)
         settings = plan.document.settings if plan is not None else Settings()
-        slot = slot_or_shared(settings, occurrence.value, self._regex)
-        new = new_execution(occurrence, trigger, slot, settings.priority)
-        return new.lightened(self._limits)
+        new = new_execution(occurrence, trigger, settings.priority)
+        created = placed(new.created, settings, self._regex)
+        return msgspec.structs.replace(new, created=created).lightened(self._limits)
 
     def _read(self, message: Message) -> Occurrence | None:
         """Read an event; one that has no owner or no readable name becomes a dead letter."""
@@ -217,7 +217,6 @@ class Triggers:
 def new_execution(
     occurrence: Occurrence,
     trigger: ArmedTrigger,
-    slot: Slot | None = None,
     priority: int = 0,
 ) -> NewExecution:
     """Return the execution that an event starts; the same message always gives the same id."""
@@ -239,7 +238,6 @@ def new_execution(
             mode=Mode.TRIGGER,
             input=occurrence.value,
             trigger=TriggerNode(trigger.node_id, EVENT_TRIGGER),
-            slot=slot,
             priority=priority,
             traceparent=occurrence.message.traceparent or new_traceparent(),
         ),

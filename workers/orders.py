@@ -24,9 +24,11 @@ def wait_order(wait: Wait, write: Write) -> WaitOrder:
         due_at=wait.due_at,
         seconds=wait.seconds,
         check_seconds=wait.check_seconds,
+        is_reminder=wait.is_reminder,
         signal=wait.signal,
         interaction=None if wait.question is None else _interaction(wait.question, write),
         interaction_id=wait.interaction_id,
+        approvers=wait.approvers,
         child=None if wait.child is None else _child(wait.child, write),
         state=UNSET if wait.state is UNSET else write("state", wait.state),
     )

@@ -72,6 +72,7 @@ from workers.horizon import Horizon
 from workers.payloads import Payloads
 from workers.reports import ENVELOPE_BYTES, LEASE_SECONDS, Reporter, read_address
 from workers.slots import Slots
+from workers.telling import held_of
 
 TICK_SECONDS: Final = 0.05
 KEEP_ALIVE_SECONDS: Final = 10.0
@@ -213,6 +214,7 @@ class Worker:
         self._started_at = datetime.now(UTC)
         self._loop = asyncio.get_running_loop()
         self._is_draining = False
+        self._is_holding = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         # Attempts are not in the group: it would wait for a handler that never ends.
         self._attempts_running: set[asyncio.Task[None]] = set()
@@ -238,11 +240,13 @@ class Worker:
                 tasks.create_task(self._faulted(), name="attempts"),
             ]
             cancels = await self._bus.subscribe(subjects.cancel("*"), self._on_cancel)
+            questions = await self._bus.subscribe(subjects.attempts("*"), self._on_question)
             pauses = await self._bus.subscribe(subjects.pause("*"), self._on_pause)
             await self._work(stop)
             await self._drain()
             await pauses.unsubscribe()
             await cancels.unsubscribe()
+            await questions.unsubscribe()
             await end(*background)
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -287,6 +291,7 @@ class Worker:
         else:
             held = self.held[message.subject] = Held(message, address, self._loop.time())
             self._slots.put(address.node_type, held)
+            self._is_holding.set()
 
     def _start_waiting(self) -> None:
         while (held := self._slots.take()) is not None:
@@ -453,6 +458,15 @@ class Worker:
             held.is_settled = True
             await held.message.ack()
 
+    async def _on_question(self, message: CoreMessage) -> None:
+        """Say what is held of an execution, if anything is."""
+        execution_id = message.subject.rpartition(".")[2]
+        told = held_of(
+            execution_id, self.held.values(), worker_id=self._worker_id, now=self._loop.time()
+        )
+        if told is not None:
+            await message.respond(encode(told))
+
     async def _on_pause(self, message: CoreMessage) -> None:
         """Go on with no further nodes of a paused execution: the scheduler dispatches what follows later."""
         notice = _decode_pause(message.data)
@@ -463,8 +477,9 @@ class Worker:
             del self._paused[next(iter(self._paused))]
 
     async def _watch(self) -> None:
-        """Look at everything held, 20 times a second: one timer for all instead of several for each."""
+        """Look at everything held, 20 times a second: one timer for all instead of several for each, and none at rest."""
         while True:
+            await self._is_holding.wait()
             await asyncio.sleep(TICK_SECONDS)
             now = self._loop.time()
             for held in [*self.held.values()]:
@@ -475,6 +490,8 @@ class Worker:
             if self._slots.may_ask_again():
                 for pull in self._pulls.values():
                     pull.nudge()
+            if not self.held:
+                self._is_holding.clear()
 
     async def _keep_alive(self, held: Held, now: float) -> None:
         if now - held.kept_at < KEEP_ALIVE_SECONDS or not self._bus.is_connected:

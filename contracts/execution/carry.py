@@ -76,7 +76,7 @@ def carried_for_node(
     """Return what a node alone takes over: the outputs that its expressions name, and its input."""
     named = (state.runs.get((name, ())) for name in new_plan.nodes[node_id].references)
     seen = tuple(
-        CarriedRun(node_id=name, ports=run.ports)
+        _as_it_ended(name, (), run)
         for name, run in zip(new_plan.nodes[node_id].references, named, strict=True)
         if run is not None and run.ports is not None
     )
@@ -239,7 +239,7 @@ class _Carrier:
         ended = run.status is NodeRunStatus.SUCCESS or (not self._is_retry and run.status in _ENDED)
         if not ended or run.ports is None:
             return None
-        return CarriedRun(node_id=node_id, iteration=path, ports=run.ports)
+        return _as_it_ended(node_id, path, run)
 
     def _goes_on(
         self, reach: _Reach, node_id: str, path: Iteration, run: NodeRun
@@ -293,6 +293,18 @@ class _Carrier:
     def _is_whole(self, body: tuple[str, ...], path: Iteration) -> bool:
         reach = self._reach_in(body, path)
         return reach.again.isdisjoint(body) and reach.open.isdisjoint(body)
+
+
+def _as_it_ended(node_id: str, path: Iteration, run: NodeRun) -> CarriedRun:
+    """Return a node run that stands as it ended, with the failure after which the execution went on."""
+    is_failed = run.status is NodeRunStatus.ERROR
+    return CarriedRun(
+        node_id=node_id,
+        iteration=path,
+        ports=run.ports,
+        failure=run.failure if is_failed else None,
+        policy=run.policy if is_failed else None,
+    )
 
 
 def _changed(old_plan: Plan, new_plan: Plan) -> set[str]:

@@ -11,7 +11,7 @@ import msgspec
 
 from contracts.execution import values
 from contracts.execution.plan import Plan, PlannedConnection
-from contracts.execution.state import ExecutionState, NodeRun
+from contracts.execution.state import ExecutionState, NodeRun, OpenQuestion
 from contracts.failures import Failure
 from contracts.history import By, Wait
 from contracts.ids import Iteration, RunKey, iteration_text
@@ -41,13 +41,24 @@ class WorkerFact(msgspec.Struct, frozen=True, kw_only=True):
 class TaskFact(msgspec.Struct, frozen=True, kw_only=True):
     """Where the task of a node run is: with a worker, or queued; in neither case it is on its way.
 
-    `worker_id` and `started_at` are known of attempts that have taken a moment.
+    Of a queued one so many are `ahead`, if that is known. `worker_id` and `started_at` are known of attempts that
+    have taken a moment.
     """
 
     is_delivered: bool = False
     is_queued: bool = False
+    ahead: int | None = None
     worker_id: str | None = None
     started_at: datetime | None = None
+
+
+class LineFact(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a ready task stands that is not queued: behind `ahead` others, for `window` places, all taken."""
+
+    node_type: str
+    ahead: int
+    queued: int
+    window: int
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +72,9 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known besides the history, at the instant `now`.
 
-    `schedulers` counts those at work. `workers` are alive, by the node type that they serve; `queues` says
+    `schedulers` counts those at work; `leader` is the one that leads the execution, if it answers: `is_led` says so,
+    None if nobody could be asked. It has a `backlog` of inputs, and tasks of the execution wait `in_line`.
+    `workers` are alive, by the node type that they serve; `queues` says
     how many tasks of a node type wait for a worker, None if NATS cannot be asked. `tasks` are those that
     were looked for. `holders` are executions that have the slots which this one needs. `paused` and
     `canceled` are the last words of history on either.
@@ -69,6 +82,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     now: datetime
     schedulers: int = 1
+    is_led: bool | None = True
+    leader: str | None = None
+    backlog: int = 0
+    in_line: dict[RunKey, LineFact] = {}
     workers: dict[str, tuple[WorkerFact, ...]] = {}
     queues: dict[str, int] | None = {}
     tasks: dict[RunKey, TaskFact] = {}
@@ -198,6 +215,8 @@ class _Explainer:
                 "failed",
                 f"the child execution {child_id} failed {where}with {failure.code}: {failure.message}",
                 execution_id=child_id,
+                node_id=failure.node_id,
+                iteration=failure.iteration,
                 **_described(failure),
             )
 
@@ -237,9 +256,8 @@ class _Explainer:
             yield self._since_creation("concurrency_limit", message, details)
         else:
             message = "it is accepted, and a scheduler has not taken it up yet"
-            yield self._since_creation("not_admitted", message, {})
-        if not self._facts.schedulers:
-            yield self._no_scheduler()
+            yield self._since_creation("not_admitted", message, self._backlog)
+        yield from self._unled()
 
     def _since_creation(self, code: str, message: str, details: dict[str, Any]) -> Cause:
         return Cause(code=code, message=message, since=self._state.created_at, details=details)
@@ -249,7 +267,7 @@ class _Explainer:
     def _under_way(self) -> Iterator[Cause]:
         found = [
             *([self._paused()] if self._state.paused else ()),
-            *([self._no_scheduler()] if not self._facts.schedulers else ()),
+            *self._unled(),
             *self._of_runs(),
         ]
         yield from found or [self._behind("nothing is outstanding, and its next step is not taken")]
@@ -257,7 +275,7 @@ class _Explainer:
     def _of_runs(self) -> Iterator[Cause]:
         for key, run in self._state.runs.items():
             if run.has_task:
-                yield self._outstanding(key, run)
+                yield from self._outstanding(key, run)
             elif key in self._state.waits:
                 yield from self._waiting(key, run)
             elif run.retry_at is not None:
@@ -265,19 +283,38 @@ class _Explainer:
             elif run.status is NodeRunStatus.PENDING and run.live and run.ready_at is None:
                 yield self._join(key, run)
 
-    def _outstanding(self, key: RunKey, run: NodeRun) -> Cause:
-        """Return where the task of a node run is held up."""
+    def _outstanding(self, key: RunKey, run: NodeRun) -> Iterator[Cause]:
+        """Yield where the task of a node run is held up."""
         fleet = self._plan.nodes[key[0]].fleet
         workers = self._facts.workers.get(fleet, ())
         task = self._facts.tasks.get(key)
-        if task is not None and not task.is_delivered and not task.is_queued:
+        line = self._facts.in_line.get(key)
+        if line is not None:
+            yield self._in_line(key, run, line)
+        if task is not None and not task.is_delivered and not task.is_queued and line is None:
             message = f"the task of node {_named(*key)} is on its way, or its result is"
-            return self._behind(message, key, run.dispatched_at)
-        if not workers:
-            return self._no_worker(key, run, fleet)
-        if task is not None and task.is_delivered:
-            return self._running(key, run, task, workers)
-        return self._queued(key, run, fleet, workers)
+            yield self._behind(message, key, run.dispatched_at, details=self._backlog)
+        elif not workers:
+            yield self._no_worker(key, run, fleet)
+        elif task is not None and task.is_delivered:
+            yield self._running(key, run, task, workers)
+        elif line is None:
+            yield self._queued(key, run, fleet, workers, task)
+
+    def _in_line(self, key: RunKey, run: NodeRun, line: LineFact) -> Cause:
+        message = (
+            f"node {_named(*key)} waits for its turn: {line.queued} tasks of {line.node_type} are queued, "
+            f"which is all of their window; {line.ahead} are ahead of it"
+        )
+        details = {"attempt": run.attempt, **msgspec.to_builtins(line)}
+        return self._of_run("not_admitted", message, key, run.dispatched_at, details=details)
+
+    @property
+    def _backlog(self) -> dict[str, Any]:
+        """What the scheduler that leads the execution has to do, if it said so."""
+        if self._facts.leader is None:
+            return {}
+        return {"scheduler_id": self._facts.leader, "backlog": self._facts.backlog}
 
     def _no_worker(self, key: RunKey, run: NodeRun, fleet: str) -> Cause:
         message = f"no live worker serves {fleet}, for which node {_named(*key)} waits; start one"
@@ -304,7 +341,12 @@ class _Explainer:
         return self._of_run("attempt_running", message, key, since, details=details)
 
     def _queued(
-        self, key: RunKey, run: NodeRun, fleet: str, workers: tuple[WorkerFact, ...]
+        self,
+        key: RunKey,
+        run: NodeRun,
+        fleet: str,
+        workers: tuple[WorkerFact, ...],
+        task: TaskFact | None,
     ) -> Cause:
         details: dict[str, Any] = {
             "node_type": fleet,
@@ -321,12 +363,17 @@ class _Explainer:
         else:
             details["queued"] = length = self._facts.queues.get(fleet, 0)
             message = f"node {_named(*key)} is in the queue of {fleet}, which has {length} tasks"
+            if task is not None and task.ahead is not None:
+                details["ahead"] = task.ahead
+                message += f"; {task.ahead} are ahead of it"
         return self._of_run("queued", message, key, run.dispatched_at, details=details)
 
     def _waiting(self, key: RunKey, run: NodeRun) -> Iterator[Cause]:
         wait = run.wait
         assert wait is not None
         what, details = _awaited(wait)
+        if wait.interaction_id in self._state.questions:
+            details |= _asked(self._state.questions[wait.interaction_id])
         message = f"node {_named(*key)} waits for {what}"
         yield self._of_run(
             _CODE_OF_WAIT[wait.kind],
@@ -394,11 +441,19 @@ class _Explainer:
         if due_at is not None and due_at + SLACK < self._facts.now:
             yield self._behind(f"the timer of node {_named(*key)} is overdue", key, due_at)
 
-    def _no_scheduler(self) -> Cause:
-        return self._behind("no scheduler is at work; start one")
+    def _unled(self) -> Iterator[Cause]:
+        """Yield that no scheduler takes care of the execution, if that is so."""
+        if not self._facts.schedulers:
+            yield self._behind("no scheduler is at work; start one")
+        elif self._facts.is_led is False:
+            yield self._behind("the scheduler that leads the execution does not answer")
 
     def _behind(
-        self, message: str, key: RunKey | None = None, since: datetime | None = None
+        self,
+        message: str,
+        key: RunKey | None = None,
+        since: datetime | None = None,
+        details: dict[str, Any] | None = None,
     ) -> Cause:
         return Cause(
             code="scheduler_behind",
@@ -406,6 +461,7 @@ class _Explainer:
             since=since or self._state.updated_at,
             node_id=None if key is None else key[0],
             iteration=None if key is None else key[1],
+            details=details or {},
         )
 
     def _of_run(
@@ -443,6 +499,15 @@ def _awaited(wait: Wait) -> tuple[str, dict[str, Any]]:
             return f"the child execution {child_id}", {"execution_id": child_id}
         case _:
             assert_never(wait.kind)
+
+
+def _asked(question: OpenQuestion) -> dict[str, Any]:
+    """Return who is asked, and how far it is decided."""
+    told: dict[str, Any] = {"answers": len(question.answers), "reminders": question.reminders}
+    if question.rules is not None:
+        told["approvers"] = list(question.rules.approvers)
+        told["approvals_required"] = question.rules.approvals
+    return told
 
 
 def _described(failure: Failure) -> dict[str, Any]:

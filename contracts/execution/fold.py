@@ -269,12 +269,16 @@ def _timer_fired(step: Transition, event: Event, kind: TimerKind) -> None:
     elif key in step.state.waits:
         assert run.wait is not None
         assert run.waiting_since is not None
+        question = step.state.questions.get(run.wait.interaction_id or "")
+        if question is not None and kind is TimerKind.REMINDER:
+            question.reminders += 1
         resumed = Resumed(
             by=kind,
             at=event.at,
             waited_since=run.waiting_since,
             state=run.wait.state,
             interaction_id=run.wait.interaction_id,
+            answers=() if question is None else question.answers,
         )
         step.end_wait(key, run, resumed)
         if kind is TimerKind.DUE:
@@ -285,6 +289,9 @@ def _timer_fired(step: Transition, event: Event, kind: TimerKind) -> None:
 
 def _signal_received(step: Transition, event: Event, data: SignalReceived) -> None:
     step.state.heard.add(data.signal_id)
+    if data.stays_open:
+        _answer_noted(step, data)
+        return
     step.close_question(data)
     if event.node_id is None:
         step.state.signals.append((data, event.at))
@@ -306,6 +313,14 @@ def _signal_received(step: Transition, event: Event, data: SignalReceived) -> No
         answered_by=data.by,
     )
     step.end_wait(key, run, resumed)
+
+
+def _answer_noted(step: Transition, data: SignalReceived) -> None:
+    """Keep one of the answers to a question that more people have to answer."""
+    assert data.interaction_id is not None
+    assert data.answer is not None
+    question = step.state.questions[data.interaction_id]
+    question.answers = (*question.answers, data.answer)
 
 
 def _reason(data: SignalReceived, kind: WaitKind) -> str:

@@ -22,6 +22,7 @@ from contracts.history import (
     Wait,
 )
 from contracts.ids import RunKey
+from contracts.interactions import Answer, Rules
 from contracts.messages import Head, Resumed
 from contracts.model import OnError
 from contracts.statuses import ExecutionStatus, NodeRunStatus, SkipReason
@@ -101,6 +102,18 @@ class LoopRun(msgspec.Struct):
     previous: MaybeRaw = UNSET
 
 
+class OpenQuestion(msgspec.Struct):
+    """A question to people that is open: of which node run, by what `rules`, and what was answered so far.
+
+    Rules are None if an earlier release put it, which kept no record of them.
+    """
+
+    key: RunKey
+    rules: Rules | None = None
+    answers: tuple[Answer, ...] = ()
+    reminders: int = 0
+
+
 def added(usage: Usage | None, more: Usage | None) -> Usage | None:
     """Return what was used up in all, or None if nothing is known of it."""
     if usage is None or more is None:
@@ -127,7 +140,7 @@ class ExecutionState(msgspec.Struct, kw_only=True):
     runs: dict[RunKey, NodeRun]
     loops: dict[RunKey, LoopRun] = {}
     waits: dict[RunKey, None] = {}
-    questions: dict[str, RunKey] = {}
+    questions: dict[str, OpenQuestion] = {}
     held: dict[RunKey, None] = {}
     signals: list[tuple[SignalReceived, datetime]] = []
     heard: set[str] = set()

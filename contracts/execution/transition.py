@@ -18,9 +18,10 @@ from contracts.execution.state import (
     IterationFailure,
     LoopRun,
     NodeRun,
+    OpenQuestion,
 )
 from contracts.failures import Failure
-from contracts.history import NULL, LoopStarted, MaybeRaw, SignalReceived, Wait
+from contracts.history import NULL, CarriedRun, LoopStarted, MaybeRaw, SignalReceived, Wait
 from contracts.ids import Iteration, RunKey
 from contracts.messages import Head, Resumed
 from contracts.statuses import (
@@ -121,10 +122,7 @@ class Transition:
             run.checkpoints = dict(carried.checkpoints)
             run.input = carried.input
             if carried.ports is not None:
-                run.ports = carried.ports
-                run.carried = True
-                self.end(key, run, NodeRunStatus.SUCCESS)
-                self._ended.append(key)
+                self._stand_as_before(key, run, carried)
                 return
             if carried.loop is not None and not stands_in(self.state, node):
                 run.status = RUNNING
@@ -134,6 +132,18 @@ class Transition:
             self.touched.standing.append(key)
         else:
             self.dispatch(key, run)
+
+    def _stand_as_before(self, key: RunKey, run: NodeRun, carried: CarriedRun) -> None:
+        """Let a node run stand as it ended in another execution: well, or with a failure that did not end that."""
+        run.ports = carried.ports
+        run.carried = True
+        if carried.failure is not None:
+            run.failure, run.policy = carried.failure, carried.policy
+            self.state.continued_errors += 1
+        self.end(
+            key, run, NodeRunStatus.SUCCESS if carried.failure is None else NodeRunStatus.ERROR
+        )
+        self._ended.append(key)
 
     def go_on(self, key: RunKey, head: Head) -> None:
         """Take it that a worker works on a node run from the moment it is ready, paused or not."""
@@ -187,7 +197,7 @@ class Transition:
         run.resumed = None
         self.state.waits[key] = None
         if wait.interaction_id is not None:
-            self.state.questions[wait.interaction_id] = key
+            self._ask(wait.interaction_id, key, wait)
         for place, (signal, at) in enumerate(self.state.signals):
             is_named = signal.name is not None and signal.name == wait.signal
             is_answer = signal.interaction_id is not None
@@ -207,6 +217,12 @@ class Transition:
                 )
                 self.end_wait(key, run, came)
                 return
+
+    def _ask(self, question_id: str, key: RunKey, wait: Wait) -> None:
+        """Take a question as open; one that is open already stays as it is, with what is new of its rules."""
+        question = self.state.questions.setdefault(question_id, OpenQuestion(key))
+        if wait.question is not None:
+            question.rules = wait.question.after(question.rules)
 
     def end_wait(self, key: RunKey, run: NodeRun, resumed: Resumed) -> None:
         """Let a node run that waited go on, now or when the execution is resumed."""

@@ -87,31 +87,41 @@ released as (
 opened as (
     insert into interactions (id, user_id, execution_id, workflow_id, node_id, iteration, kind, title, message, fields, choices,
                               value, editable, approvers, approvals_required, rejections_required, channel, priority, status,
-                              due_at, closed_at, created_at)
+                              answers, due_at, closed_at, created_at)
     select question.id, question.user_id, question.execution_id, question.workflow_id, question.node_id, question.iteration,
            question.kind, question.title, question.message, coalesce(question.fields, '{}'), question.choices, question.value,
            question.editable, question.approvers, question.approvals_required, question.rejections_required,
-           question.channel, question.priority, question.status, question.due_at, question.closed_at, question.at
+           question.channel, question.priority, question.status, coalesce(question.answers, '[]'), question.due_at,
+           question.closed_at, question.at
       from json_to_recordset($30::json)
         as question (id uuid, user_id uuid, execution_id uuid, workflow_id uuid, node_id text, iteration integer[], kind text,
                      title text, message text, fields json, choices json, value json, editable boolean, approvers text[],
                      approvals_required integer, rejections_required integer, channel text, priority text, status text,
-                     due_at timestamptz, closed_at timestamptz, at timestamptz)
+                     answers json, due_at timestamptz, closed_at timestamptz, at timestamptz)
       join winner on winner.id = question.execution_id
         on conflict (id) do nothing
 ),
-answered as (
+changed as (
        update interactions as question
-          set status    = closing.status,
-              closed_at = closing.at,
-              answers   = case when json_array_length(question.answers) = 0 and closing.answer is not null
-                               then json_build_array(closing.answer)
-                               else question.answers
-                           end
-         from json_to_recordset($31::json) as closing (by uuid, id uuid, status text, at timestamptz, answer json)
-         join winner on winner.id = closing.by
-        where question.id     = closing.id
-          and question.status = 'PENDING'
+          set status       = coalesce(change.status, 'PENDING'),
+              closed_at    = case when change.status is not null then change.at end,
+              answers      = case when change.answers is not null
+                                  then change.answers
+                                  when json_array_length(question.answers) = 0 and change.answer is not null
+                                  then json_build_array(change.answer)
+                                  else question.answers
+                              end,
+              approvers    = coalesce(change.approvers, question.approvers),
+              escalated_at = case when change.approvers is not null then change.at else question.escalated_at end,
+              reminders    = coalesce(change.reminders, question.reminders),
+              reminded_at  = case when change.reminders is not null then change.at else question.reminded_at end
+         from json_to_recordset($31::json)
+           as change (by uuid, id uuid, status text, at timestamptz, answer json, answers json, approvers text[],
+                      reminders integer)
+         join winner on winner.id = change.by
+        where question.id           = change.id
+          and question.execution_id = change.by
+          and question.status       = 'PENDING'
 )
 select id from winner;
 
@@ -221,11 +231,20 @@ order by execution.id
 
 -- name: abandoned
 -- Executions of some partitions that are not over though their workflow was deleted.
-  select execution.id
-    from workflows as workflow
-    join workflow_executions as execution on execution.workflow_id = workflow.id
-   where workflow.deleted_at is not null
-     and execution.status in ('NEW', 'RUNNING', 'WAITING')
-     and get_byte(uuid_send(execution.id), 15) & 15 = any ($1::integer[])
-order by execution.id
-   limit $2;
+-- Deleted workflows come first, whatever the planner thinks: a walk along the executions would pass all that there are.
+with gone as materialized (
+    select id
+      from workflows
+     where deleted_at is not null
+)
+select execution.id
+  from gone
+ cross join lateral (
+         select id
+           from workflow_executions
+          where workflow_id = gone.id
+            and status in ('NEW', 'RUNNING', 'WAITING')
+            and get_byte(uuid_send(id), 15) & 15 = any ($1::integer[])
+          limit $2
+       ) as execution
+ limit $2;

@@ -6,15 +6,15 @@ with asked as (
     select distinct on (id) *
       from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::smallint[], $7::jsonb[], $8::uuid[],
                   $9::text[], $10::uuid[], $11::timestamptz[], $12::json[], $13::text[], $14::text[], $15::bytea[],
-                  $16::text[], $17::uuid[])
+                  $16::text[], $17::uuid[], $18::uuid[])
         as asked (id, user_id, workflow_id, version_id, mode, priority, metadata, parent_execution_id, parent_node_id,
-                  retry_of, at, created, route, key, request_hash, concurrency_key, forked_from)
+                  retry_of, at, created, route, key, request_hash, concurrency_key, forked_from, schedule_id)
   order by id
 ),
 claimed as (
     insert into idempotency_keys as known (user_id, route, key, request_hash, resource_id, expires_at)
       select distinct on (user_id, route, key)
-             user_id, route, key, request_hash, id, now() + make_interval(secs => $18)
+             user_id, route, key, request_hash, id, now() + make_interval(secs => $19)
         from asked
        where key is not null
     order by user_id, route, key, id
@@ -29,16 +29,17 @@ claimed as (
 ),
 carried as (
     select *
-      from unnest($19::uuid[], $20::integer[], $21::json[])
+      from unnest($20::uuid[], $21::integer[], $22::json[])
         as carried (execution_id, seq, data)
 ),
 created as (
     insert into workflow_executions (id, user_id, workflow_id, version_id, status, version, mode, priority, metadata,
                                      parent_execution_id, parent_node_id, retry_of, concurrency_key, forked_from,
-                                     created_at, updated_at)
+                                     schedule_id, created_at, updated_at)
       select id, user_id, workflow_id, version_id, 'NEW',
              1 + (select count(*) from carried where carried.execution_id = asked.id), mode, priority, metadata,
-             parent_execution_id, parent_node_id, retry_of, concurrency_key, forked_from, at, statement_timestamp()
+             parent_execution_id, parent_node_id, retry_of, concurrency_key, forked_from, schedule_id, at,
+             statement_timestamp()
         from asked
        where key is null
           or id in (select resource_id from claimed)

@@ -54,12 +54,60 @@ order by schedule.next_at
    limit $2
      for update of schedule skip locked;
 
--- name: under_way
--- Those of some executions that are not over.
-select id
+-- name: busy_schedules
+-- Those of some schedules of which an execution is not over, or whose last occurrence, of which no record was kept, is not.
+select distinct schedule_id as id
   from workflow_executions
- where id = any ($1::uuid[])
-   and status in ('NEW', 'RUNNING', 'WAITING');
+ where schedule_id = any ($1::uuid[])
+   and status not in ('SUCCESS', 'ERROR', 'CANCELED')
+union
+select schedule.id
+  from schedules as schedule
+  join workflow_executions as execution on execution.workflow_id = schedule.workflow_id
+ where schedule.id  = any ($1::uuid[])
+   and execution.id = any ($2::uuid[])
+   and execution.schedule_id is null
+   and execution.status not in ('SUCCESS', 'ERROR', 'CANCELED');
+
+-- name: get_schedule
+-- One schedule of a user.
+select schedule.*, nullif(schedule.next_at, 'infinity') as comes_at, workflow.published_version_id as version_id
+  from schedules as schedule
+  join workflows as workflow on workflow.id = schedule.workflow_id
+ where schedule.user_id = $1
+   and schedule.id      = $2;
+
+-- name: page_schedules
+-- A user's schedules, newest first.
+  select schedule.*, nullif(schedule.next_at, 'infinity') as comes_at, workflow.published_version_id as version_id
+    from schedules as schedule
+    join workflows as workflow on workflow.id = schedule.workflow_id
+   where schedule.user_id = $1
+     and ($2::uuid is null or schedule.id < $2)
+     and ($4::uuid[] is null or schedule.workflow_id = any ($4))
+     and ($5::boolean is null or schedule.paused = $5)
+order by schedule.id desc
+   limit $3;
+
+-- name: pause_schedule
+-- Let a schedule start nothing more. Whoever has claimed it just now finishes first.
+update schedules
+   set paused = true
+ where user_id = $1
+   and id      = $2;
+
+-- name: resume_schedule
+-- Let a paused schedule begin now, whatever it missed; one that is not armed stays so.
+update schedules
+   set paused  = false,
+       next_at = case
+                     when isfinite(next_at)
+                     then clock_timestamp() + make_interval(secs => coalesce(interval_s, 0))
+                     else next_at
+                 end
+ where user_id = $1
+   and id      = $2
+   and paused;
 
 -- name: move_schedules
 -- Let schedules go on: to their next instant, null for never, and with the occurrence that was started last, if one was.

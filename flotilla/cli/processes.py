@@ -1,6 +1,6 @@
 """Commands that run a process: `up`, `gateway`, `scheduler`, `worker`, `migrate`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -21,18 +21,20 @@ Types = Annotated[
 Concurrency = Annotated[
     int | None, typer.Option("--concurrency", min=1, help="How many attempts may run at a time.")
 ]
-
+Schedulers = Annotated[
+    int | None, typer.Option("--schedulers", min=1, max=16, help="How many schedulers to start.")
+]
 Reseal = Annotated[
     bool,
     typer.Option("--reseal", help="Seal all credentials by the first of SECRET_KEYS as well."),
 ]
 
 
-def up() -> None:
+def up(schedulers: Schedulers = None) -> None:
     """Start everything on this machine: servers, gateway, scheduler, a worker, and the samples."""
     from flotilla import up as flotilla_up
 
-    settings = _logging("up")
+    settings = _with_options(_logging("up"), {"SCHEDULERS": schedulers})
     with _up_explained():
         flotilla_up.run(settings)
 
@@ -59,7 +61,9 @@ def worker(types: Types = None, concurrency: Concurrency = None) -> None:
     """Carry out tasks of some node types, or of all."""
     from flotilla import processes
 
-    settings = _with_options(_logging("worker"), types, concurrency)
+    settings = _with_options(
+        _logging("worker"), {"WORKER_TYPES": types, "WORKER_CONCURRENCY": concurrency}
+    )
     with _explained():
         processes.run_worker(settings)
 
@@ -85,9 +89,8 @@ def _logging(service: str) -> Settings:
     return settings
 
 
-def _with_options(settings: Settings, types: str | None, concurrency: int | None) -> Settings:
-    """Settings with the options of the command line over them."""
-    options = {"WORKER_TYPES": types, "WORKER_CONCURRENCY": concurrency}
+def _with_options(settings: Settings, options: Mapping[str, str | int | None]) -> Settings:
+    """Settings with the options of the command line over them, by the variable that each stands for."""
     given = {name: str(value) for name, value in options.items() if value is not None}
     with settings_explained():
         read = flotilla_settings.read(given)

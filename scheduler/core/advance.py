@@ -36,10 +36,11 @@ from contracts.limits import CORE_LIMITS, CoreLimits
 from contracts.messages import Head, LoopOrder, Result
 from contracts.statuses import NodeRunStatus, SkipReason, TimerKind
 from contracts.times import rfc3339
-from scheduler.core import results, waiting
+from scheduler.core import answering, results, waiting
 from scheduler.core.decision import (
     EARLY,
     Admitted,
+    AnswerGiven,
     Assemble,
     AttemptLost,
     CallFinished,
@@ -117,6 +118,8 @@ def advance(
             return waiting.signal_sent(step, given)
         case EndWaitAsked():
             return waiting.end_wait_asked(step, given)
+        case AnswerGiven():
+            return answering.answer_given(step, given)
         case ChildEnded():
             return waiting.child_ended(step, given)
         case _:
@@ -133,6 +136,9 @@ def _admitted(step: Step, given: Admitted) -> Decision:
         return refuse("already_started")
     if state.created.slot is not None and not given.has_slot:
         return refuse("no_slot")
+    if state.created.cannot_start is not None:
+        step.fail_execution(state.created.cannot_start)
+        return step.decision()
     step.record(ExecutionStarted())
     if step.plan.timeout is not None:
         due_at = step.at + timedelta(seconds=step.plan.timeout)

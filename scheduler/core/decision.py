@@ -12,6 +12,7 @@ from contracts.execution.state import ExecutionState
 from contracts.failures import Failure
 from contracts.history import NULL, By, Event, ExecutionCreated, MaybeRaw, Slot, Usage
 from contracts.ids import Iteration, RunKey
+from contracts.interactions import Answer, Rules
 from contracts.messages import Head, InteractionOrder, Result
 from contracts.statuses import ExecutionStatus, TimerKind
 
@@ -29,12 +30,13 @@ Assemble = Callable[[Plan, ExecutionState, RunKey], Any]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A workflow version that an execution may be started of, and the slot that it needs."""
+    """A workflow version that an execution may be started of, and the slot that it needs, or why it cannot start."""
 
     workflow_id: str
     version_id: str
     priority: int = 0
     slot: Slot | None = None
+    cannot_start: Failure | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -137,6 +139,16 @@ class EndWaitAsked(msgspec.Struct, frozen=True, kw_only=True):
     by: By
 
 
+class AnswerGiven(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody answers an interaction; `rules` hold where history has none."""
+
+    signal_id: str
+    interaction_id: str
+    answer: Answer
+    rules: Rules | None = None
+    by: By
+
+
 class ChildEnded(msgspec.Struct, frozen=True, kw_only=True):
     """A child that a node run waits for is over."""
 
@@ -169,6 +181,7 @@ Input = (
     | UnpauseAsked
     | SignalSent
     | EndWaitAsked
+    | AnswerGiven
     | ChildEnded
     | TimerDue
 )
@@ -203,13 +216,23 @@ class NewInteraction(msgspec.Struct, frozen=True):
 
 
 class ClosedInteraction(msgspec.Struct, frozen=True, kw_only=True):
-    """A question that the commit closes: ANSWERED, TIMED_OUT or CANCELED."""
+    """A question that the commit closes: ANSWERED, TIMED_OUT or CANCELED; `answers` are all, where they changed."""
 
     id: str
     status: str
+    answers: tuple[Answer, ...] | None = None
     data: MaybeRaw = UNSET
     port: str | None = None
     by: By | None = None
+
+
+class ChangedInteraction(msgspec.Struct, frozen=True, kw_only=True):
+    """What the commit changes in a question that stays open; None: it stays as it is."""
+
+    id: str
+    answers: tuple[Answer, ...] | None = None
+    approvers: tuple[str, ...] | None = None
+    reminders: int | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -232,6 +255,7 @@ class Decision(msgspec.Struct, frozen=True):
     orphans: tuple[str, ...] = ()
     opened: tuple[NewInteraction, ...] = ()
     closed: tuple[ClosedInteraction, ...] = ()
+    changed: tuple[ChangedInteraction, ...] = ()
     stop_workers: bool = False
     refused: str | None = None
     detail: str | None = None

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
+from contracts import payloads
 from contracts.execution.plan import LONGEST_WAIT, PlannedNode
 from contracts.failures import Failure, FailureKind
 from contracts.messages import LoopOrder, Result, WaitOrder
@@ -40,6 +42,19 @@ def ports_failure(node: PlannedNode, ports: dict[str, Any]) -> Failure | None:
         f"its ports are {', '.join(node.output_ports)}"
     )
     return Failure(FailureKind.ERROR, "undeclared_port", message, {"port": strange})
+
+
+def size_failure(node_id: str, port: str, value: msgspec.Raw, limit: int) -> Failure | None:
+    """Return the failure of a value put together here that is larger than a node may yield, or None."""
+    size = payloads.size_of(bytes(value))
+    if size <= limit:
+        return None
+    message = (
+        f"port {port} of node {node_id} would yield {size} bytes, the limit is {limit} (LIMIT_VALUE_BYTES); "
+        "let the iterations give less, or set collect to false"
+    )
+    details = {"node_id": node_id, "port": port, "size": size, "limit": limit}
+    return Failure(FailureKind.PAYLOAD_TOO_LARGE, "output_too_large", message, details)
 
 
 def _wait_failure(order: WaitOrder, at: datetime) -> Failure | None:

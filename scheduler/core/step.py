@@ -41,6 +41,7 @@ from scheduler.core import results, retries
 from scheduler.core.decision import (
     Assemble,
     AssemblyFailed,
+    ChangedInteraction,
     ClosedInteraction,
     Decision,
     NewChild,
@@ -90,6 +91,7 @@ class Step:
         self.orphans: list[str] = []
         self.opened: list[NewInteraction] = []
         self.closed: list[ClosedInteraction] = []
+        self.changed: list[ChangedInteraction] = []
         self.stop_workers = False
         self._touched: deque[fold.Touched] = deque()
 
@@ -125,6 +127,7 @@ class Step:
             orphans=tuple(self.orphans),
             opened=() if is_over else tuple(self.opened),
             closed=tuple(self.closed),
+            changed=tuple(self.changed),
             stop_workers=self.stop_workers,
         )
 
@@ -245,8 +248,13 @@ class Step:
             return
         run = self.state.runs[key]
         loop = self.state.loops.get(key) or LoopRun(rules or LoopRules(), [], 0)
+        value = loop_value(loop)
+        failure = results.size_failure(key[0], "complete", value, self.limits.value_bytes)
+        if failure is not None:
+            self._fail_for_good(key, failure)
+            return
         done = NodeSucceeded(
-            ports={"complete": loop_value(loop)},
+            ports={"complete": value},
             tries=run.tries,
             timing=run.timing,
             worker_id=run.worker_id,
@@ -393,6 +401,7 @@ class Step:
             input=value,
             parent=parent,
             slot=target.slot,
+            cannot_start=target.cannot_start,
             depth=created.depth + (parent is not None),
             is_of_failure=is_of_failure or created.is_of_failure,
             priority=target.priority,

@@ -162,7 +162,8 @@ def _upstream(
         if run is not None:
             seen[name] = _seen(other, run.status, run.ports or {}, run.failure)
         elif (carried := state.carried.get(key)) is not None and carried.ports is not None:
-            seen[name] = _seen(other, NodeRunStatus.SUCCESS, carried.ports, None)
+            status = NodeRunStatus.SUCCESS if carried.failure is None else NodeRunStatus.ERROR
+            seen[name] = _seen(other, status, carried.ports, carried.failure)
     return seen
 
 

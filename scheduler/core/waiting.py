@@ -21,9 +21,11 @@ from contracts.history import (
     Wait,
 )
 from contracts.ids import RunKey, derived_uuid7, idempotency_key
-from contracts.messages import ChildOrder, WaitOrder, encode
+from contracts.interactions import Rules
+from contracts.messages import ChildOrder, InteractionOrder, WaitOrder, encode
 from contracts.statuses import ExecutionStatus, TimerKind, WaitKind
 from scheduler.core.decision import (
+    ChangedInteraction,
     ChildEnded,
     ClosedInteraction,
     Decision,
@@ -47,6 +49,10 @@ def suspend(
 ) -> None:
     """Suspend a node run; a child is started and a question opened with the same commit."""
     result = given.result
+    if not _may_wait_for(run, order):
+        foreign = invalid(f"interaction {order.interaction_id} is no question of node {key[0]}")
+        step.fail(key, run, foreign, result=result, timing=timing)
+        return
     child_id: str | None = None
     if order.child is not None:
         failure = _refusal_of_child(step, given)
@@ -65,8 +71,10 @@ def suspend(
         kind=order.kind,
         due_at=due_at,
         check_at=_after(step.at, order.check_seconds),
+        is_reminder=order.is_reminder and order.check_seconds is not None,
         signal=order.signal,
         interaction_id=_question(step, key, run, order, due_at),
+        question=_rules(step, order),
         child_execution_id=child_id,
         state=order.state,
     )
@@ -92,8 +100,8 @@ def _timers_of(key: RunKey, attempt: int, wait: Wait) -> Iterator[Timer]:
         kind = TimerKind.WAIT if wait.kind is WaitKind.TIMER else TimerKind.DUE
         yield Timer(wait_timer_key(key, attempt, kind), kind, wait.due_at, *key)
     if wait.check_at is not None:
-        timer_key = wait_timer_key(key, attempt, TimerKind.CHECK)
-        yield Timer(timer_key, TimerKind.CHECK, wait.check_at, *key)
+        kind = TimerKind.REMINDER if wait.is_reminder else TimerKind.CHECK
+        yield Timer(wait_timer_key(key, attempt, kind), kind, wait.check_at, *key)
 
 
 def _after(at: datetime, seconds: float | None) -> datetime | None:
@@ -110,6 +118,38 @@ def _question(
     interaction_id = derived_uuid7(step.at, name)
     step.opened.append(NewInteraction(interaction_id, *key, order.interaction, due_at))
     return interaction_id
+
+
+def _may_wait_for(run: NodeRun, order: WaitOrder) -> bool:
+    """Whether the question that an order goes on waiting for is the one that its node run put."""
+    asked = order.interaction_id
+    return asked is None or (run.wait is not None and run.wait.interaction_id == asked)
+
+
+def _rules(step: Step, order: WaitOrder) -> Rules | None:
+    """Return what is new of the rules of an order's question: all of a new one, who else is asked of an open one."""
+    if order.interaction is not None:
+        return rules_of(order.interaction)
+    if not order.approvers or order.interaction_id is None:
+        return None
+    question = step.state.questions.get(order.interaction_id)
+    if question is None or question.rules is None:
+        return None
+    rules = question.rules.extended(order.approvers, step.state.created.user_id)
+    step.changed.append(ChangedInteraction(id=order.interaction_id, approvers=rules.approvers))
+    return msgspec.structs.replace(rules, value=UNSET)
+
+
+def rules_of(order: InteractionOrder) -> Rules:
+    """Return the rules of a question that is put."""
+    return Rules(
+        kind=order.kind,
+        approvals=order.approvals_required,
+        rejections=order.rejections_required,
+        approvers=order.approvers,
+        is_for_all=not order.approvers,
+        value=order.value,
+    )
 
 
 # --- children ------------------------------------------------------------------------------------
@@ -213,14 +253,14 @@ def signal_sent(step: Step, sent: SignalSent) -> Decision:
         )
         return refuse("limit_exceeded", detail=detail)
     signal = SignalReceived(signal_id=sent.signal_id, name=sent.name, data=sent.data, by=sent.by)
-    _receive(step, key, signal)
+    receive(step, key, signal)
     return step.decision()
 
 
 def end_wait_asked(step: Step, asked: EndWaitAsked) -> Decision:
-    """End the one wait that fits; an answer to a question closes it.
+    """End the one wait that fits. A question is closed by whoever counted its answers: it has to be named for that.
 
-    A question may be answered while a handler looks at it: the answer is kept for its next wait.
+    It may be answered while a handler looks at it: the answer is kept for its next wait.
     """
     state = step.state
     if asked.signal_id in state.heard:
@@ -232,6 +272,8 @@ def end_wait_asked(step: Step, asked: EndWaitAsked) -> Decision:
         iteration=asked.iteration,
         signal=asked.signal,
     )
+    if asked.interaction_id is None:
+        fitting = [key for key in fitting if waits.wait_of(state, key).interaction_id is None]
     if len(fitting) > 1:
         return refuse("ambiguous_target", detail=waits.told(state, fitting))
     if fitting:
@@ -255,7 +297,7 @@ def _end_by_person(
         port=asked.port,
         by=asked.by,
     )
-    _receive(step, key, signal)
+    receive(step, key, signal)
     if interaction_id is not None:
         answered = ClosedInteraction(
             id=interaction_id,
@@ -267,7 +309,7 @@ def _end_by_person(
         step.closed.append(answered)
 
 
-def _receive(step: Step, key: RunKey | None, signal: SignalReceived) -> None:
+def receive(step: Step, key: RunKey | None, signal: SignalReceived) -> None:
     """Record a signal, and clear the timers of the wait that it ends."""
     attempt = None
     if key is not None:
@@ -294,6 +336,15 @@ def wait_due(step: Step, key: RunKey, run: NodeRun, due: TimerDue, kind: TimerKi
         return refuse("stale_timer", due.key)
     step.cleared.extend(timers)
     step.record(TimerFired(kind), key, run.attempt)
-    if kind is TimerKind.DUE and wait.interaction_id is not None:
-        step.closed.append(ClosedInteraction(id=wait.interaction_id, status="TIMED_OUT"))
+    if wait.interaction_id is not None:
+        _tell_question(step, wait.interaction_id, kind)
     return step.decision()
+
+
+def _tell_question(step: Step, interaction_id: str, kind: TimerKind) -> None:
+    """Close a question that nobody answered in time, or count how often people were reminded of it."""
+    if kind is TimerKind.DUE:
+        step.closed.append(ClosedInteraction(id=interaction_id, status="TIMED_OUT"))
+    elif kind is TimerKind.REMINDER:
+        reminders = step.state.questions[interaction_id].reminders
+        step.changed.append(ChangedInteraction(id=interaction_id, reminders=reminders))

@@ -1,6 +1,6 @@
-"""What one decision costs in the middle of executions of any size: `python -m tests.core.cost` prints a table.
+"""What one decision costs in the middle of executions of any size, and what a cold replay does: `python -m tests.core.cost` prints both.
 
-Calls of functions are counted, for they are the same on every machine; the table has microseconds besides.
+Calls of functions are counted, for they are the same on every machine; the tables have processor time besides.
 """
 
 import gc
@@ -12,16 +12,24 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final, NamedTuple
 
+import msgspec
+
+from contracts import history
+from contracts.execution import fold
+from contracts.execution.plan import Plan
+from contracts.execution.state import ExecutionState
+from contracts.history import Event
 from contracts.messages import WaitOrder, encode
 from contracts.statuses import WaitKind
 from scheduler.core.advance import advance
 from scheduler.core.decision import CallFinished, Decision, Input, Reported
 from tests.core.graphs import LOOP, LOOP_WIRES, graph
 from tests.support.assembling import input_of, result_of, task_of
-from tests.support.engine import Engine, raw
+from tests.support.engine import EXECUTION, Engine, raw
 
 SIZES: Final = (10, 100, 1_000, 10_000)
 SAMPLES: Final = 25
+REPLAYS: Final = 5
 
 
 class Middle(NamedTuple):
@@ -138,25 +146,72 @@ def microseconds(middle: Middle) -> float:
     taken = []
     for name in middle.next_ones[:SAMPLES]:
         given = result_given(middle.engine, name)
-        start = time.perf_counter()
+        start = time.process_time()
         decide(middle.engine, given)
-        taken.append(time.perf_counter() - start)
+        taken.append(time.process_time() - start)
     return statistics.median(taken) * 1e6
 
 
+class Stored(NamedTuple):
+    """A history as it is stored: each event without its data, and these as bytes."""
+
+    plan: Plan
+    rows: list[tuple[Event, bytes]]
+
+    def replayed(self) -> ExecutionState:
+        """Read it and fold it from its beginning, as a scheduler does that has not heard of the execution."""
+        events = (
+            msgspec.structs.replace(event, data=history.decode_data(event.kind, data))
+            for event, data in self.rows
+        )
+        return fold.replay(self.plan, EXECUTION, events)
+
+
+def stored(engine: Engine) -> Stored:
+    """Return the history of an execution so far."""
+    rows = [(event, history.encode_data(event.data)) for event in engine.history]
+    return Stored(engine.plan, rows)
+
+
+def replay_calls(engine: Engine) -> int:
+    """Return how many functions a cold replay calls."""
+    cold = stored(engine)
+    with _counted() as count:
+        state = cold.replayed()
+    assert state == engine.state
+    return count()
+
+
+def replay_milliseconds(engine: Engine) -> float:
+    """Return what a cold replay costs in processor time: the best of several."""
+    cold, taken = stored(engine), []
+    for _ in range(REPLAYS):
+        start = time.process_time()
+        cold.replayed()
+        taken.append(time.process_time() - start)
+    return min(taken) * 1e3
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     sizes = " | ".join(f"{size:,} node runs" for size in SIZES)
-    rows = [f"| one result in the middle of | {sizes} |", "|---|" + "---|" * len(SIZES)]
+    warm = [f"| one result in the middle of | {sizes} |", "|---|" + "---|" * len(SIZES)]
+    cold = [f"| cold replay of | {sizes} |", warm[1]]
     for shape in SHAPES:
-        cells = []
+        warm_cells, cold_cells = [], []
         for size in SIZES:
             engine, next_ones = shape(size)
+            events, calls = len(engine.history), replay_calls(engine)
+            cold_cells.append(
+                f"{replay_milliseconds(engine):.1f} ms, {events:,} events of {calls / events:.0f} calls"
+            )
             calls = calls_of(engine, result_given(engine, next_ones[0]))
             taken = microseconds(Middle(engine, next_ones[1:]))
-            cells.append(f"{taken:.0f} us, {calls} calls")
-        rows.append(f"| {shape.__name__.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    sys.stdout.write("\n".join(rows) + "\n")
+            warm_cells.append(f"{taken:.0f} us, {calls} calls")
+        name = shape.__name__.replace("_", " ")
+        warm.append(f"| {name} | " + " | ".join(warm_cells) + " |")
+        cold.append(f"| {name} | " + " | ".join(cold_cells) + " |")
+    sys.stdout.write("\n".join([*warm, "", *cold]) + "\n")
 
 
 if __name__ == "__main__":

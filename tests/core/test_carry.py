@@ -7,16 +7,18 @@ import pytest
 
 from contracts.execution import carry
 from contracts.execution.plan import Plan, VersionFacts, compile_plan
-from contracts.history import CarriedRun
+from contracts.history import CarriedRun, MaybeRaw
 from contracts.messages import LoopOrder
 from contracts.model import Connection, ConnectionKind, Node
 from contracts.specs import NodeSpec
 from contracts.statuses import ExecutionStatus, ItemError, Mode, WaitKind
 from tests.core.graphs import CONTINUE, LOOP, LOOP_WIRES, ONE_TRY, graph, over, run
+from tests.support.assembling import task_of
 from tests.support.engine import (
     ANY,
     CATALOGUE,
     Engine,
+    compiled,
     document,
     key_of,
     name_of,
@@ -32,6 +34,12 @@ TWO_STEPS_WIRES = (
     "second -> each.loop_body",
     "each.complete -> after",
 )
+
+
+def decoded(value: MaybeRaw) -> Any:
+    """Return a value that is there."""
+    assert value is not msgspec.UNSET
+    return msgspec.json.decode(value)
 
 
 def retry(old: Engine, plan: Plan | None = None) -> Engine:
@@ -436,6 +444,46 @@ class TestFork:
         old.succeed("c")
 
         assert fork(old, "b").dispatched == ["b"]
+
+    def test_a_continued_failure_stands_as_it_ended(self) -> None:
+        old = run("a b c", "a.error -> b", "b -> c", fields={"a": CONTINUE})
+        old.fail("a", code="broken")
+        old.succeed("b")
+        old.succeed("c")
+
+        new = fork(old, "b")
+
+        stands = new.state.runs["a", ()]
+        before = old.state.runs["a", ()]
+        assert new.statuses["a"] == "ERROR"
+        assert (stands.failure, stands.policy, stands.ports, stands.carried) == (
+            before.failure,
+            before.policy,
+            before.ports,
+            True,
+        )
+        assert new.state.continued_errors == 1
+        new.succeed("b")
+        new.succeed("c")
+        assert new.status is ExecutionStatus.SUCCESS
+        assert fork(new, "c").statuses["a"] == "ERROR", "also from what was carried"
+
+    def test_a_node_alone_sees_a_failure_that_it_names(self) -> None:
+        plan = compiled(
+            document(
+                [node("a", **CONTINUE), node("b", parameters={"x": "{{ nodes.a.error.code }}"})],
+                [wire("a.error -> b")],
+            )
+        )
+        old = Engine(plan).start()
+        old.fail("a", code="broken")
+        carried = carry.carried_for_node(old.state, plan, "b", raw(1))
+
+        new = Engine(plan, single_node_id="b", carried=carried).start()
+
+        seen = task_of(plan, new.state, ("b", ())).nodes["a"]
+        assert seen.status == "ERROR"
+        assert decoded(seen.error)["code"] == "broken"
 
     def test_at_a_loop_it_begins_anew(self) -> None:
         old = over([1, 2])

@@ -10,6 +10,7 @@ from contracts.execution.explain import (
     Cause,
     Explanation,
     Facts,
+    LineFact,
     Said,
     TaskFact,
     WorkerFact,
@@ -119,6 +120,28 @@ class TestUnderWay:
 
         assert cause.details["worker_id"] == "worker"
 
+    def test_a_task_in_a_queue_says_what_is_ahead_of_it(self) -> None:
+        engine = line("a")
+        queued = TaskFact(is_queued=True, ahead=3)
+
+        cause = only(explained(engine, tasks=tasks(engine, queued)))
+
+        assert (cause.code, cause.details["queued"], cause.details["ahead"]) == ("queued", 7, 3)
+
+    def test_a_task_that_waits_for_its_turn(self) -> None:
+        engine = line("a")
+        standing = LineFact(node_type=FLEET, ahead=12, queued=64, window=64)
+        facts = {"tasks": tasks(engine, GONE), "in_line": {key_of("a"): standing}}
+
+        cause = only(explained(engine, **facts))
+        unserved = explained(engine, **facts, workers={}).causes
+
+        assert (cause.code, cause.node_id) == ("not_admitted", "a")
+        assert cause.details == {
+            "attempt": 1, "node_type": FLEET, "ahead": 12, "queued": 64, "window": 64
+        }  # fmt: skip
+        assert [each.code for each in unserved] == ["not_admitted", "no_live_worker"]
+
     def test_a_task_that_is_nowhere(self) -> None:
         engine = line("a")
 
@@ -195,7 +218,13 @@ class TestUnderWay:
         cause = only(explained(engine))
 
         assert cause.code == "waiting_interaction"
-        assert cause.details == {"interaction_id": question}
+        assert cause.details == {
+            "interaction_id": question,
+            "answers": 0,
+            "reminders": 0,
+            "approvers": [],
+            "approvals_required": 1,
+        }
 
     def test_a_child(self) -> None:
         engine = run("a:CUSTOM.YIELDS")
@@ -239,6 +268,23 @@ class TestUnderWay:
         explanation = explained(line("a"), schedulers=0)
 
         assert [each.code for each in explanation.causes] == ["scheduler_behind", "queued"]
+
+    def test_a_scheduler_that_does_not_answer(self) -> None:
+        engine = run("a:CUSTOM.YIELDS")
+        engine.wait("a", WaitKind.SIGNAL, signal="go")
+
+        silent = explained(engine, is_led=False)
+        unknown = explained(engine, is_led=None)
+
+        assert [each.code for each in silent.causes] == ["scheduler_behind", "waiting_signal"]
+        assert [each.code for each in unknown.causes] == ["waiting_signal"]
+
+    def test_what_its_scheduler_has_to_do_is_told(self) -> None:
+        engine = line("a")
+
+        cause = only(explained(engine, tasks=tasks(engine, GONE), leader="one", backlog=9))
+
+        assert cause.details == {"scheduler_id": "one", "backlog": 9}
 
     def test_causes_have_a_limit_and_the_summary_tells_how_many_there_are(self) -> None:
         engine = over(list(range(300)), max_parallel=300)

@@ -140,6 +140,25 @@ def question_answered() -> Engine:
     return engine
 
 
+def quorum_with_a_reminder() -> Engine:
+    """People are reminded, further ones are asked, an edit voids the approval before it, and two decide."""
+    engine = run("w:CUSTOM.GOES_ON")
+    question = {
+        "kind": "review", "approvals_required": 2, "approvers": ("ada", "bob"), "value": raw({"n": 1})
+    }  # fmt: skip
+    asked = engine.ask("w", question, seconds=3600, check_seconds=60, is_reminder=True)
+    engine.answer(asked, "ada")
+    engine.fire(timer_of("w", "REMINDER"))
+    engine.wait(
+        "w", WaitKind.INTERACTION, interaction_id=asked, seconds=3540, approvers=("BOB", "eve")
+    )
+    engine.answer(asked, "bob", value=raw({"n": 2}))
+    engine.answer(asked, "bob")
+    engine.answer(asked, "eve", reason="fine")
+    engine.succeed("w", main="approved")
+    return engine
+
+
 def child_failed_and_retried() -> Engine:
     """A child fails, the node is tried again, and another child succeeds."""
     policy = RetryPolicy(max_tries=2, wait_between_tries=10, retry_on=("child_failed",))
@@ -271,6 +290,7 @@ STORIES: Final[list[Callable[[], Engine]]] = [
     loop_on_a_condition,
     signal_kept_before,
     question_answered,
+    quorum_with_a_reminder,
     child_failed_and_retried,
     pause_and_resume,
     merge_first,

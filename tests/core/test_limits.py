@@ -1,14 +1,16 @@
 """Limits that settings change: what is past one is refused, and the setting named."""
 
+import msgspec
 import pytest
 
 from contracts.history import Usage
 from contracts.limits import CoreLimits
 from contracts.messages import ChildOrder, WaitOrder
+from contracts.payloads import Reference, raw_of
 from contracts.statuses import WaitKind
 from scheduler.core.advance import advance
 from scheduler.core.decision import CallFinished, Decision, Input, Reported, SignalSent
-from tests.core.graphs import ONE_TRY, run
+from tests.core.graphs import CONTINUE, LOOP, LOOP_WIRES, ONE_TRY, RETRY, run
 from tests.support import assembling
 from tests.support.engine import CHILD, SOMEBODY, Engine, raw
 
@@ -67,3 +69,52 @@ def test_children_inside_each_other(most: int, starts: bool) -> None:
         assert engine.state.failure.code == "child_depth"
         assert "2 deep" in engine.state.failure.message
         assert "the limit is 2 (LIMIT_CHILD_DEPTH)" in engine.state.failure.message
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        pytest.param(raw("x" * 600), 600, id="in place"),
+        pytest.param(raw_of(Reference(f"sha256:{'0' * 64}", 5_000)), 5_000, id="a reference"),
+    ],
+)
+def test_what_a_loop_yields_in_the_end(given: msgspec.Raw, size: int) -> None:
+    engine = run(LOOP, *LOOP_WIRES, fields={"each": {"retry_policy": RETRY}})
+    engine.iterate("each", [1])
+    limits = CoreLimits(value_bytes=500)
+
+    decision = decided(engine, Reported(engine.result("work@0", ports={"main": given})), limits)
+
+    failure = engine.state.failure
+    assert failure is not None
+    assert (failure.kind, failure.code, failure.retryable) == (
+        "PAYLOAD_TOO_LARGE", "output_too_large", False
+    )  # fmt: skip
+    assert "port complete of node each" in failure.message
+    assert "the limit is 500 (LIMIT_VALUE_BYTES)" in failure.message
+    assert failure.details["size"] >= size
+    assert decision.timers == ()
+    assert engine.statuses["each"] == "ERROR"
+
+
+def test_a_loop_that_yields_too_much_may_be_gone_on_without() -> None:
+    engine = run(LOOP, *LOOP_WIRES, fields={"each": CONTINUE})
+    engine.iterate("each", [1])
+
+    decided(
+        engine,
+        Reported(engine.result("work@0", ports={"main": raw("x" * 600)})),
+        CoreLimits(value_bytes=500),
+    )
+
+    assert engine.state.continued_errors == 1
+
+
+def test_what_a_loop_does_not_collect_may_be_of_any_size() -> None:
+    engine = run(LOOP, *LOOP_WIRES)
+    engine.iterate("each", [1, 2], collect=False)
+    for name in ("work@0", "work@1"):
+        result = Reported(engine.result(name, ports={"main": raw("x" * 300)}))
+        decided(engine, result, CoreLimits(value_bytes=500))
+
+    assert engine.statuses["each"] == "SUCCESS"

@@ -2,12 +2,14 @@
 
 import pytest
 
+from contracts.failures import FailureKind
 from contracts.history import Slot, TriggerNode
 from contracts.ids import RunKey
 from contracts.statuses import ExecutionStatus, ItemError, Mode, SkipReason, WaitKind
+from scheduler.core.decision import Admitted, Target
 from tests.core.graphs import LOOP, LOOP_WIRES, ONE_TRY, begun, carried, complete, graph
 from tests.support.assembling import task_of
-from tests.support.engine import Engine, compiled, document, node, raw, wire
+from tests.support.engine import Engine, compiled, document, failure, node, raw, wire
 
 
 class TestSlots:
@@ -21,6 +23,21 @@ class TestSlots:
         engine = Engine(graph("a"), slot=Slot(limit=1)).start(has_slot=True)
 
         assert engine.status is ExecutionStatus.RUNNING
+
+    def test_one_whose_key_failed_ends_at_once_with_that(self) -> None:
+        why = failure(kind=FailureKind.INVALID_EXPRESSION, code="missing")
+        target = Target(workflow_id="rescue", version_id="rescue-1")
+        engine = Engine(graph("a"), cannot_start=why, failure_target=target)
+
+        decision = engine.feed(Admitted())
+
+        assert engine.status is ExecutionStatus.ERROR
+        assert engine.kinds == ["execution_created", "execution_failed"]
+        assert engine.state.failure == why
+        assert engine.statuses == {"a": "CANCELED"}
+        assert decision.dispatched == ()
+        assert [each.created.workflow_id for each in decision.children] == ["rescue"]
+        assert engine.feed(Admitted()).refused == "already_finished"
 
     def test_one_that_needs_none_starts_without(self) -> None:
         assert Engine(graph("a")).start().status is ExecutionStatus.RUNNING

@@ -5,11 +5,13 @@ from typing import Any, Final
 
 import pytest
 
+from contracts.interactions import Answer, Responder
 from contracts.messages import LoopOrder, Result, WaitOrder
 from contracts.model import Settings
 from contracts.statuses import ExecutionStatus, ItemError, TimerKind, WaitKind
 from scheduler.core.decision import (
     Admitted,
+    AnswerGiven,
     AttemptLost,
     CallFinished,
     CancelAsked,
@@ -28,6 +30,7 @@ from tests.core.graphs import CONTINUE, ONE_TRY, RETRY, run
 from tests.support.engine import (
     EXECUTION,
     SOMEBODY,
+    START,
     Engine,
     compiled,
     document,
@@ -141,7 +144,8 @@ def inputs_about(name: str, attempt: int, child_id: str) -> dict[str, Input]:
     key = key_of(name)
     timers: dict[str, Input] = {
         f"TimerDue {kind}": TimerDue(timer_of(name, kind, attempt), kind, *key)
-        for kind in (TimerKind.WAIT, TimerKind.CHECK, TimerKind.DUE, TimerKind.RETRY)
+        for kind in TimerKind
+        if kind is not TimerKind.EXECUTION_TIMEOUT
     }
     wait = WaitOrder(kind=WaitKind.SIGNAL, signal="go")
     return timers | {
@@ -258,6 +262,12 @@ INPUTS: Final[dict[str, Input]] = inputs_about("x", 1, "c") | {
     "PauseAsked": PauseAsked(SOMEBODY),
     "UnpauseAsked": UnpauseAsked(SOMEBODY),
     "SignalSent": SignalSent(signal_id="s", name="go", by=SOMEBODY),
+    "AnswerGiven": AnswerGiven(
+        signal_id="s",
+        interaction_id="i",
+        answer=Answer(port="approved", responder=Responder(channel="API"), responded_at=START),
+        by=SOMEBODY,
+    ),
     "TimerDue EXECUTION_TIMEOUT": TimerDue("execution_timeout", TimerKind.EXECUTION_TIMEOUT),
 }
 

@@ -394,13 +394,21 @@ class TestQuestions:
         )
         assert engine.end_wait(interaction_id=asked).refused == "not_waiting"
 
-    def test_named_by_its_node_it_is_answered_too(self) -> None:
+    def test_named_by_its_node_alone_it_is_not_answered(self) -> None:
         engine = goes_on()
         asked = engine.ask("w")
 
-        engine.end_wait("w", data=1)
+        assert engine.end_wait("w", data=1).refused == "not_waiting"
+        assert set(engine.open) == {asked}
 
-        assert engine.closed == {asked: "ANSWERED"}
+    def test_the_question_of_another_node_run_cannot_be_waited_for(self) -> None:
+        engine = run("a:CUSTOM.GOES_ON b:CUSTOM.GOES_ON", fields={"b": ONE_TRY})
+        asked = engine.ask("a")
+
+        engine.wait("b", WaitKind.INTERACTION, interaction_id=asked)
+
+        assert engine.state.failure is not None
+        assert engine.state.failure.code == "invalid_result"
 
     def test_another_question_is_not_meant(self) -> None:
         engine = goes_on()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from flotilla import children, settings, welcome
@@ -53,6 +54,17 @@ def test_each_child_is_told_what_it_needs_and_no_more() -> None:
     assert all(env["PATH"] == "/bin" for env in told.values())
     assert told["gateway"]["PORT"] == "8005"
     assert told["worker"]["ALLOWED_PRIVATE_HOSTS"] == "10.0.0.0/8,127.0.0.1:8005"
+
+
+def test_several_schedulers_are_children_of_one_kind() -> None:
+    told = msgspec.structs.replace(TOLD, schedulers=3)
+
+    made = children.specs(BASE, told, Client("http://127.0.0.1:1", "t"))
+
+    schedulers = [spec for spec in made if spec.argv[-1] == "scheduler"]
+    assert [spec.name for spec in schedulers] == ["scheduler", "scheduler-2", "scheduler-3"]
+    assert {spec.stop_stage for spec in schedulers} == {2}
+    assert len({tuple(spec.env.items()) for spec in schedulers}) == 1
 
 
 def test_the_door_closes_before_work_ends_and_who_records_it_goes_last() -> None:

@@ -50,6 +50,7 @@ def test_help_names_all_commands(flotilla: CommandLine) -> None:
         pytest.param(("executions", "list", "--limit", "0"), id="limit of nothing"),
         pytest.param(("executions", "list", "-o", "xml"), id="unknown format"),
         pytest.param(("worker", "--types", "A.B.C"), id="types that are none"),
+        pytest.param(("up", "--schedulers", "17"), id="more schedulers than partitions"),
         pytest.param(("apply", "/nowhere.yaml"), id="file that is not there"),
     ],
 )

@@ -47,6 +47,7 @@ SETTINGS = Settings(
         signals=19,
         child_depth=20,
         checkpoints=21,
+        cache_bytes=22,
         requests_per_s=22,
     ),
 )
@@ -86,8 +87,8 @@ def test_the_scheduler_is_told() -> None:
         "nats://h",
         "/a.creds",
     )
-    assert (told.drain_seconds, told.payloads) == (7, PAYLOADS)
-    assert told.limits == CoreLimits(signals=19, child_depth=20, checkpoints=21)
+    assert (told.drain_seconds, told.payloads, told.cache_bytes) == (7, PAYLOADS, 22)
+    assert told.limits == CoreLimits(signals=19, child_depth=20, checkpoints=21, value_bytes=5)
 
 
 def test_a_worker_is_told() -> None:

@@ -151,3 +151,51 @@ def test_what_somebody_else_leads_takes_no_place() -> None:
     assert all(fair.offer(task("b", number)) for number in range(2 * LEAST_WINDOW))
     assert all(fair.offer(task("a", number)) for number in range(LEAST_WINDOW))
     assert fair.waiting == {}
+
+
+def test_where_tasks_stand_is_told_in_the_order_of_turns() -> None:
+    fair = admission()
+    for number in range(LEAST_WINDOW + 3):
+        fair.offer(task("a", number))
+    for number in range(2):
+        fair.offer(task("b", number))
+    urgent = task("a", 9_999, priority=5)
+    fair.offer(urgent)
+
+    def ahead(namespace: str, number: int) -> list[int]:
+        standing = fair.standing(f"{namespace}-{number:04}", namespace, 10)
+        return [each.ahead for each in standing.values()]
+
+    turns = [("a", 9_999), ("b", 0), ("a", LEAST_WINDOW), ("b", 1), ("a", LEAST_WINDOW + 1)]
+    assert [ahead(*each) for each in turns] == [[0], [1], [2], [3], [4]]
+    assert ahead("a", 0) == [], "it is queued"
+    assert ahead("c", 0) == []
+    (standing,) = fair.standing("b-0001", "b", 10).values()
+    assert (standing.fleet, standing.queued, standing.window) == ("A.B", LEAST_WINDOW, LEAST_WINDOW)
+
+    told = []
+    for number in range(5):
+        fair.ended(task("a", number).attempt)
+        told += [each.attempt[0] for each in fair.next()]
+    assert told == [f"{namespace}-{number:04}" for namespace, number in turns]
+
+
+def test_what_ended_while_it_waited_is_not_counted() -> None:
+    fair = admission()
+    for number in range(LEAST_WINDOW + 2):
+        fair.offer(task("a", number))
+
+    fair.ended(task("a", LEAST_WINDOW).attempt)
+
+    (standing,) = fair.standing(f"a-{LEAST_WINDOW + 1:04}", "a", 1).values()
+    assert standing.ahead == 0
+
+
+def test_no_more_tasks_are_told_than_asked_for() -> None:
+    fair = admission()
+    for number in range(LEAST_WINDOW):
+        fair.offer(task("a", number))
+    for number in range(5):
+        fair.offer(Waiting(("mine", ("n", (number,)), 1), "A.B", "a"))
+
+    assert [each[1] for each in fair.standing("mine", "a", 2)] == [("n", (0,)), ("n", (1,))]

@@ -61,6 +61,26 @@ async def test_there_is_no_room_until_the_loop_has_caught_up() -> None:
         await waiting
 
 
+async def test_what_waited_has_passed_once_the_loop_asks_for_more() -> None:
+    intake = Intake()
+    intake.put(entry(1))
+    intake.put(entry(2))
+    passing = asyncio.create_task(intake.passed())
+    await intake.take(1)
+    await intake.take(1)
+    await asyncio.sleep(0)
+    assert not passing.done()
+    intake.put(entry(3))
+
+    await intake.take(1)
+
+    async with asyncio.timeout(5):
+        await passing
+    intake.close()
+    assert await intake.take(1) == []
+    await intake.passed()
+
+
 def in_a_segment(execution_id: str) -> Entry:
     """Return the result of a node whose worker has gone on."""
     result = Result(

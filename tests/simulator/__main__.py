@@ -1,6 +1,7 @@
 """Run seeds: `--seed N` shows one, `--seeds N` examines as many, from `--first` on."""
 
 import argparse
+import os
 import sys
 import time
 
@@ -40,13 +41,16 @@ def _show(seed: int) -> int:
 def _examine(seeds: range, *, in_full: bool) -> int:
     began = time.perf_counter()
     with report.processes() as pool:
-        found = report.examine_in(pool, seeds)
+        found = report.merged(report.examine_in(pool, seeds))
     for line in found.lines() if in_full else (found.headline,):
         _say(line)
     for seed, text in list(found.failures.items())[:10]:
         _say(f"\nseed {seed}: {text}\n  {report.command(seed)}")
-    took = time.perf_counter() - began
-    _say(f"\n{took:.1f} s, {took / len(seeds) * 1000:.1f} ms for each seed")
+    took, spent = time.perf_counter() - began, os.times()
+    processor = spent.children_user + spent.children_system
+    _say(
+        f"\n{took:.1f} s; {processor:.0f} s of processor time, {processor / len(seeds) * 1000:.1f} ms for each seed"
+    )
     return 1 if found.failures or (in_full and found.missing) else 0
 
 

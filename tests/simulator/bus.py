@@ -104,7 +104,8 @@ class SimulatedBus(Bus):
     async def publish_all(self, messages: Iterable[Sendable]) -> dict[int, BusError]:
         """Send messages; a process that is killed meanwhile has sent some of them."""
         for subject, data, _, reply in messages:
-            await self.process.live()
+            if not self.process.is_alive:
+                await self.process.live()
             if self._is_connected:
                 await self._send(subject, data, reply)
         return {}

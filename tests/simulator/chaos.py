@@ -44,7 +44,8 @@ FAULTS: Final = {
     "request_lost": Fault(0.2, "a request to the API of JetStream has no answer"),
     # --- processes
     "worker_died": Fault(0.05, "a worker dies while it works on a task"),
-    "serves_little": Fault(0.3, "who is given a segment again serves the type of its head alone"),
+    "died_going_on": Fault(0.15, "a worker dies at the next node, to which it went on by itself"),
+    "serves_little": Fault(1.0, "who is given a segment again serves the type of its head alone"),
     "hands_back": Fault(0.3, "a worker does not go on with the next node, though it may"),
     "killed_before_commit": Fault(
         0.04, "a scheduler dies with a commit under way that never happens"

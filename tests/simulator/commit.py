@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from db import queries
-from db.advances import ChildRow, ClosingRow, InteractionRow
+from db.advances import ChangeRow, ChildRow, InteractionRow
 from tests.simulator.database import (
     OVER,
     Database,
@@ -93,7 +93,7 @@ class Commit:
         if "born" in self._parts:
             self._bear_children()
             self._open_questions()
-            self._close_questions()
+            self._change_questions()
         if self._database.watching is not None:
             for execution_id in self._winners:
                 self._database.watching.committed(self._database, execution_id)
@@ -162,18 +162,24 @@ class Commit:
         for question in _read_questions(self._parts["opened"].json(self._arguments)):
             if question.execution_id in self._winners:
                 opened = Interaction(
-                    id=question.id, execution_id=question.execution_id, status=question.status
+                    id=question.id,
+                    execution_id=question.execution_id,
+                    status=question.status,
+                    answers=[bytes(each) for each in question.answers],
                 )
                 self._database.interactions.setdefault(question.id, opened)
 
-    def _close_questions(self) -> None:
-        for closing in _read_closings(self._parts["answered"].json(self._arguments)):
-            question = self._database.interactions.get(closing.id)
-            if closing.by not in self._winners or question is None or question.status != "PENDING":
+    def _change_questions(self) -> None:
+        for change in _read_changes(self._parts["changed"].json(self._arguments)):
+            question = self._database.interactions.get(change.id)
+            if change.by not in self._winners or question is None or question.status != "PENDING":
                 continue
-            question.status = closing.status
-            if not question.answers and closing.answer is not msgspec.UNSET:
-                question.answers = [bytes(closing.answer)]
+            assert question.execution_id == change.by
+            question.status = change.status or question.status
+            if change.answers is not msgspec.UNSET:
+                question.answers = [bytes(each) for each in _read_answers(change.answers)]
+            elif not question.answers and change.answer is not msgspec.UNSET:
+                question.answers = [bytes(change.answer)]
 
 
 @statement("advances", "commit_batch")
@@ -211,15 +217,17 @@ KNOWN: Final[dict[str, tuple[str, ...]]] = {
     "opened": (
         *("id", "user_id", "execution_id", "workflow_id", "node_id", "iteration", "kind", "title"),
         *("message", "fields", "choices", "value", "editable", "approvers", "approvals_required"),
-        *("rejections_required", "channel", "priority", "status", "due_at", "closed_at", "at"),
+        *("rejections_required", "channel", "priority", "status", "answers", "due_at", "closed_at"),
+        "at",
     ),
-    "answered": ("by", "id", "status", "at", "answer"),
+    "changed": ("by", "id", "status", "at", "answer", "answers", "approvers", "reminders"),
 }
 """The parts and columns that `Commit` knows of."""
 
 _read_children: Final = msgspec.json.Decoder(list[ChildRow]).decode
 _read_questions: Final = msgspec.json.Decoder(list[InteractionRow]).decode
-_read_closings: Final = msgspec.json.Decoder(list[ClosingRow]).decode
+_read_changes: Final = msgspec.json.Decoder(list[ChangeRow]).decode
+_read_answers: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def unknown() -> Iterator[str]:

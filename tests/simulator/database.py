@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 import msgspec
+from msgspec.structs import asdict
 
 from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState
 from contracts.history import KIND_OF, ExecutionCreated, OutputsCarried, encode_data
 from contracts.ids import PARTITIONS, partition_of
 from contracts.model import encode_document
-from contracts.specs import NodeSpec
 from contracts.statuses import TERMINAL_EXECUTION
 from db import queries
 from tests.simulator.shapes import instant_of
@@ -113,7 +113,7 @@ class Database:
         self.timers: dict[str, dict[str, Timer]] = {}
         self.interactions: dict[str, Interaction] = {}
         self.versions: dict[str, Plan] = {}
-        self.specs: tuple[NodeSpec, ...] = ()
+        self.specs: tuple[bytes, ...] = ()
         self.deleted_workflows: set[str] = set()
         self.dead_letters: dict[str, tuple[Any, ...]] = {}
         self.watching: Watching | None = None
@@ -235,8 +235,8 @@ def _due_timers(database: Database, arguments: Sequence[Any]) -> list[Row]:
     timers.sort(key=lambda timer: (timer.due_at, timer.execution_id, timer.key))
     due = [timer for timer in timers if timer.due_at <= now]
     return [
-        *({**_fields(timer), "is_due": True} for timer in due[:limit]),
-        *({**_fields(timer), "is_due": False} for timer in timers[len(due) : len(due) + 1]),
+        *(asdict(timer) | {"is_due": True} for timer in due[:limit]),
+        *(asdict(timer) | {"is_due": False} for timer in timers[len(due) : len(due) + 1]),
     ]
 
 
@@ -286,11 +286,7 @@ def _load_version(database: Database, arguments: Sequence[Any]) -> list[Row]:
 
 @statement("node_types", "load_node_types")
 def _load_node_types(database: Database, _: Sequence[Any]) -> list[Row]:
-    return [{"spec": msgspec.json.encode(each)} for each in database.specs]
-
-
-def _fields(row: msgspec.Struct) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__struct_fields__}
+    return [{"spec": each} for each in database.specs]
 
 
 # --- writing -------------------------------------------------------------------------------------

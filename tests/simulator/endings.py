@@ -14,7 +14,18 @@ from contracts.history import LoopRules, Usage
 from contracts.ids import RunKey
 from contracts.messages import ChildOrder, InteractionOrder, LoopOrder, Task, WaitOrder
 from contracts.statuses import ItemError, WaitKind
-from tests.simulator.graphs import ANY, CALLS, GOES_ON, LOOP, MERGE, ONCE, STEPS, YIELDS, drawn
+from tests.simulator.graphs import (
+    ANY,
+    CALLS,
+    GOES_ON,
+    LOOP,
+    MERGE,
+    ONCE,
+    OTHER,
+    STEPS,
+    YIELDS,
+    drawn,
+)
 from tests.support.engine import raw
 
 ONE_CALL: Final = Usage(model_calls=1)
@@ -163,6 +174,7 @@ def _calls(attempt: Attempt) -> dict[str, Any]:
 
 OUTCOMES: Final[dict[str, Callable[[Attempt], dict[str, Any]]]] = {
     ANY: _works,
+    OTHER: _works,
     STEPS: _works,
     ONCE: _works,
     MERGE: _works,
@@ -171,7 +183,7 @@ OUTCOMES: Final[dict[str, Callable[[Attempt], dict[str, Any]]]] = {
     GOES_ON: _waits,
     CALLS: _calls,
 }
-FAILS: Final = {ANY: 0.25, MERGE: 0.15, ONCE: 0.15, STEPS: 0.35}
+FAILS: Final = {ANY: 0.25, OTHER: 0.25, MERGE: 0.15, ONCE: 0.15, STEPS: 0.35}
 """How often an attempt fails by its handler; of other types as often as ANY_OTHER_FAILS says."""
 ANY_OTHER_FAILS: Final = 0.08
 

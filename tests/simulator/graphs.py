@@ -8,11 +8,20 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from contracts.execution.plan import Plan, VersionFacts, compile_plan
 from contracts.ids import derived_uuid7
-from contracts.model import Concurrency, Connection, Delivery, Node, OnError, RetryPolicy, Settings
+from contracts.model import (
+    Concurrency,
+    Connection,
+    Delivery,
+    Document,
+    Node,
+    OnError,
+    RetryPolicy,
+    Settings,
+)
 from contracts.specs import Catalogue, NodeSpec, Port
 from contracts.statuses import ItemError
 from tests.support.engine import CATALOGUE as KNOWN
@@ -21,6 +30,8 @@ from tests.support.engine import START, document, node, wire
 T = TypeVar("T")
 
 ANY: Final = "CUSTOM.ANY"
+OTHER: Final = "CUSTOM.OTHER"
+"""Like ANY, on a fleet of its own."""
 LOOP: Final = "FLOW.LOOP"
 MERGE: Final = "FLOW.MERGE"
 YIELDS: Final = "CUSTOM.YIELDS"
@@ -32,6 +43,7 @@ ONCE: Final = "CUSTOM.ONCE"
 CATALOGUE: Final = Catalogue(
     (
         *KNOWN.newest,
+        *(replace(each, type=OTHER) for each in KNOWN.newest if each.type == ANY),
         NodeSpec(type=CALLS, title="Starts an execution of another workflow"),
         NodeSpec(type=STEPS, title="Saves its finished calls", outputs=(Port("main"), Port("a"))),
         NodeSpec(type=ONCE, title="Called at most once", delivery=Delivery.AT_MOST_ONCE),
@@ -75,7 +87,11 @@ class NodeKind(NamedTuple):
 
 
 def _plain(chance: random.Random, node_id: str) -> Node:
-    return node(node_id, retry_policy=chance.choice(RETRIES), on_error=_continues(chance))
+    fields: dict[str, Any] = {
+        "retry_policy": chance.choice(RETRIES),
+        "on_error": _continues(chance),
+    }
+    return node(node_id, OTHER if node_id[-1] in "13579" else ANY, **fields)
 
 
 def _disabled(chance: random.Random, node_id: str) -> Node:
@@ -206,11 +222,29 @@ def plan_of(chance: random.Random, wanted: Wanted) -> Plan:
         growth.fill(each, nodes[: nodes.index(each)], depth=1)
     pinned = {each.id: {"pinned": each.id} for each in nodes if chance.random() < 0.1}
     made = document([*nodes, *growth.inside], growth.wires, _settings(chance, wanted))
-    made = msgspec.structs.replace(made, name=wanted.name, pin_data=pinned)
+    made = replace(made, name=wanted.name, pin_data=pinned)
     facts = VersionFacts(
         version_id=f"version-{wanted.name}", workflow_id=workflow_id(wanted.name), version=1
     )
     return compile_plan(made, facts, CATALOGUE)
+
+
+def compiled(document: Document, facts: VersionFacts, catalogue: Catalogue) -> Plan:
+    """Compile a document; what was compiled just before of the same is not compiled again.
+
+    Each scheduler of a seed compiles what it reads, and mostly all read the same: in the place of `compile_plan` this spares time.
+    """
+    asked = (document, facts, catalogue.newest)
+    found = _COMPILED.get(facts.version_id)
+    if found is None or found[0] != asked:
+        if len(_COMPILED) >= MOST_COMPILED:
+            _COMPILED.clear()
+        found = _COMPILED[facts.version_id] = (asked, compile_plan(*asked[:2], catalogue))
+    return found[1]
+
+
+MOST_COMPILED: Final = 100
+_COMPILED: Final[dict[str, tuple[tuple[Document, VersionFacts, tuple[NodeSpec, ...]], Plan]]] = {}
 
 
 def workflow_id(name: str) -> str:
@@ -260,7 +294,7 @@ class _Growth:
             return _plain(self._chance, node_id)
         if made.type == CALLS:
             called = self._called()
-            made = msgspec.structs.replace(made, parameters={**made.parameters, "workflow": called})
+            made = replace(made, parameters={**made.parameters, "workflow": called})
         return made
 
     def _called(self) -> str:

@@ -1,9 +1,10 @@
 """Many seeds: each examined, all of them counted."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Final
@@ -17,7 +18,9 @@ from tests.simulator.graphs import FEATURES
 from tests.simulator.shapes import AFTER_THE_END, ASKS, work_of
 from tests.simulator.simulation import Outcome, run
 
-SLICE: Final = 100
+SLICE: Final = 50
+OBJECTS: Final = 100_000
+"""So many objects may come into being before unreachable ones among them are looked for."""
 REPEATED_EVERY: Final = 50
 """Of so many seeds one is run twice: it must give the same bytes."""
 
@@ -188,21 +191,31 @@ def examine_all(seeds: Sequence[int]) -> Report:
 @contextmanager
 def processes() -> Iterator[Executor]:
     """Give one process for each core; they inherit nothing of this one."""
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_settle)
+    try:
         yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def examine_in(pool: Executor, seeds: Sequence[int]) -> Report:
-    """Examine seeds in several processes."""
+def _settle() -> None:
+    """Collect garbage seldom, and never look through what was imported: a world is small, and leaves little behind."""
+    gc.freeze()
+    gc.set_threshold(OBJECTS)
+
+
+def examine_in(pool: Executor, seeds: Sequence[int]) -> list[Future[Report]]:
+    """Let seeds be examined in several processes, in slices; the reports come in the order of the seeds."""
     slices = [seeds[first : first + SLICE] for first in range(0, len(seeds), SLICE)]
-    return merged(pool.map(examine_all, slices))
+    return [pool.submit(examine_all, each) for each in slices]
 
 
-def merged(reports: Iterable[Report]) -> Report:
-    """Return one report of several."""
+def merged(reports: Iterable[Future[Report]]) -> Report:
+    """Return one report of several, once all are there."""
     total = Report()
     for report in reports:
-        total.merge(report)
+        total.merge(report.result())
     return total
 
 

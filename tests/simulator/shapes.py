@@ -25,6 +25,7 @@ PLAIN: Final = 0.45
 """How many seeds have no feature at all: what is simple is where most of the engine's life is."""
 SHARE: Final = 0.28
 """How many of the others have a feature."""
+_START_S: Final = START.timestamp()
 
 
 # --- what people ask for -------------------------------------------------------------------------
@@ -283,4 +284,4 @@ def successor(job: Job, kind: str) -> str:
 
 def instant_of(seconds: float) -> datetime:
     """Return the instant so many seconds after a world began."""
-    return datetime.fromtimestamp(START.timestamp() + seconds, START.tzinfo)
+    return datetime.fromtimestamp(_START_S + seconds, START.tzinfo)

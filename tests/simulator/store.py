@@ -37,11 +37,17 @@ class Process:
 
 
 class SimulatedStore(Store):
-    """The store of one process. `kill` ends the process."""
+    """The store of one process. `kill` ends the process, `passing` returns what is done once seconds have passed."""
 
     def __init__(
-        self, database: Database, chaos: Chaos, process: Process, kill: Callable[[], None]
+        self,
+        database: Database,
+        chaos: Chaos,
+        process: Process,
+        kill: Callable[[], None],
+        passing: Callable[[float], asyncio.Future[None]],
     ) -> None:
+        self._passing = passing
         self.database = database
         self.chaos = chaos
         self.process = process
@@ -50,7 +56,8 @@ class SimulatedStore(Store):
 
     async def fetch(self, query: str, *arguments: object) -> list[Any]:
         """Run one statement: at the beginning or at the end of its time, so that what it read may be old."""
-        await self.process.live()
+        if not self.process.is_alive:
+            await self.process.live()
         if self.chaos.strikes("read_failed"):
             await self.pass_time()
             raise errors.StoreUnavailable("simulated")
@@ -60,7 +67,8 @@ class SimulatedStore(Store):
         else:
             await self.pass_time()
             rows = self.database.run(query, arguments)
-        await self.process.live()
+        if not self.process.is_alive:
+            await self.process.live()
         return rows
 
     async def fetch_row(self, query: str, *arguments: object) -> Any:
@@ -91,10 +99,10 @@ class SimulatedStore(Store):
         """Whether there is a pooler."""
         return False
 
-    async def pass_time(self) -> None:
+    def pass_time(self) -> asyncio.Future[None]:
         """Let the time of a statement pass, or of its answer."""
         seconds = SLOW_SECONDS if self.chaos.strikes("store_slow") else self.chaos.latency()
-        await asyncio.sleep(seconds)
+        return self._passing(seconds)
 
 
 class Prepared:

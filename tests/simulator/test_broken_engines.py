@@ -26,6 +26,7 @@ from scheduler.executions import Executions
 from scheduler.inbox import Inbox
 from scheduler.slots import Slots
 from scheduler.sweeper import Sweeper
+from scheduler.timers import Timers
 from scheduler.tokens import Tokens
 from tests.simulator.report import Report, examine
 
@@ -90,6 +91,10 @@ def _never_sweeps(patch: pytest.MonkeyPatch) -> None:
         await asyncio.Event().wait()
 
     patch.setattr(Sweeper, "run", broken)
+
+
+def _keeps_timers_to_itself(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Timers, "expect", lambda self, due_at: None)
 
 
 def _without(name: str) -> Break:
@@ -228,11 +233,12 @@ def _keeps_places_of_the_dead(patch: pytest.MonkeyPatch) -> None:
         pytest.param(_never_sweeps, id="does not look for what was lost"),
         pytest.param(_without("cleared"), id="leaves timers that fired"),
         pytest.param(_without("timers"), id="sets no timers"),
+        pytest.param(_keeps_timers_to_itself, id="does not say that timers were set"),
         pytest.param(_without("children"), id="starts no children"),
         pytest.param(_without("released"), id="does not note that a parent was told"),
         pytest.param(_without("given_up"), id="does not note that a parent gave up"),
         pytest.param(_without("opened"), id="opens no questions"),
-        pytest.param(_without("closed"), id="closes no questions"),
+        pytest.param(_without("changed"), id="closes no questions"),
         pytest.param(_ignores_ends_of_children, id="is told of a child's end and does nothing"),
         pytest.param(_starts_no_failure_workflow, id="starts no failure workflow"),
         pytest.param(_starts_children_twice, id="starts two children for one try"),

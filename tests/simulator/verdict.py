@@ -18,6 +18,7 @@ from contracts.history import (
     TERMINAL_KINDS,
     ChildFinished,
     Event,
+    NodeHandedBack,
     NodeWaiting,
     OutputsCarried,
     SignalReceived,
@@ -144,6 +145,11 @@ class Comparison:
         self._work = work
         self._troubled = {name: troubled.states[each] for each, name in troubled.names.items()}
         self._calm = {name: calm.states[each] for each, name in calm.names.items()}
+        self._handed_back = {
+            troubled.names[each]
+            for each, events in troubled.histories.items()
+            if any(isinstance(event.data, NodeHandedBack) for event in events)
+        }
 
     def differences(self) -> Iterator[str]:
         """Yield what ended differently though nothing explains that."""
@@ -196,7 +202,12 @@ class Comparison:
         return parent.runs[origin.node_id, origin.iteration].status == "CANCELED"
 
     def _is_disturbed(self, job: Job, name: str) -> bool:
-        """Whether an execution ended as it did because of time, or of deliveries, or because people wanted it."""
+        """Whether an execution ended as it did because of time, or of deliveries, or because people wanted it.
+
+        A node that was handed back has an attempt more than in a calm run, and attempts decide how it ends.
+        """
+        if name in self._handed_back:
+            return True
         for states in (self._troubled, self._calm):
             state = states.get(name)
             if state is not None and (_timed_out(state) or _lost_a_worker(state)):

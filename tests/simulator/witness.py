@@ -14,7 +14,14 @@ from contracts import subjects
 from contracts.execution import fold
 from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState
-from contracts.history import Event, EventMessage, ExecutionCreated, ExecutionStarted, TimerFired
+from contracts.history import (
+    Event,
+    EventMessage,
+    ExecutionCreated,
+    ExecutionStarted,
+    NodeSucceeded,
+    TimerFired,
+)
 from contracts.ids import RunKey, derived_uuid7, idempotency_key, iteration_text
 from contracts.messages import (
     CancelExecution,
@@ -196,18 +203,23 @@ class Witness:
         for key, (status, _) in before.items():
             self._check_move(state, key, status)
         if was_paused and state.paused:
-            self._check_pause(state, before)
+            self._check_pause(state, before, event)
         if isinstance(event.data, ExecutionStarted):
             self._check_slots(state)
 
     def _check_pause(
-        self, state: ExecutionState, before: Mapping[RunKey, tuple[NodeRunStatus, int]]
+        self,
+        state: ExecutionState,
+        before: Mapping[RunKey, tuple[NodeRunStatus, int]],
+        event: Event,
     ) -> None:
-        """Nothing is dispatched while an execution is paused."""
+        """Nothing is dispatched while an execution is paused; but a worker may have gone on before it heard of that."""
+        goes_on = event.data.goes_on if isinstance(event.data, NodeSucceeded) else None
+        gone_on = None if goes_on is None else (goes_on, event.iteration or ())
         self.counts["events while paused"] += 1
         for key, run in state.runs.items():
             _, attempt = before.get(key, (None, 0))
-            if run.attempt != attempt:
+            if run.attempt != attempt and not (key == gone_on and run.head is not None):
                 self.object(f"{state.id}: {key} was dispatched while the execution is paused")
 
     def _check_move(self, state: ExecutionState, key: Any, was: NodeRunStatus) -> None:

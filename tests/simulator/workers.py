@@ -147,7 +147,7 @@ class Workers:
         self.counts["attempts begun"] += 1
         return Doing(self.counts["attempts begun"], stored, address, name, node, task)
 
-    def _begin(self, doing: Doing) -> None:
+    def _begin(self, doing: Doing, *, dies: bool = False) -> None:
         """Begin an attempt; its first deliveries may kill their workers."""
         doing.ending = ending_of(self._chance(doing))
         attempt = (doing.address.execution_id, doing.key, doing.address.attempt)
@@ -155,7 +155,7 @@ class Workers:
         doing.is_dying = doing.stored.deliveries - first < doing.ending.crashes
         if doing.is_dying:
             self.counts["worker crashes"] += 1
-        elif self._chaos.strikes("worker_died"):
+        elif dies or self._chaos.strikes("worker_died"):
             doing.is_dying = True
         self._check(doing)
         if doing.node.delivery is Delivery.AT_MOST_ONCE:
@@ -218,7 +218,7 @@ class Workers:
         types = {node.fleet for node in self._plan_of(doing.address.execution_id).nodes.values()}
         if self._chaos.strikes("serves_little"):
             types = {doing.address.node_type}
-        returned = Returned(**asked, serves=tuple(types), reply_to=self._reply_to(doing))
+        returned = Returned(**asked, serves=tuple(sorted(types)), reply_to=self._reply_to(doing))
 
         def then(answer: CommandAnswer) -> None:
             if answer.task is UNSET:
@@ -322,7 +322,7 @@ class Workers:
             self._acknowledge(doing.stored)
         elif not is_told and doing.address.execution_id not in self._stopped:
             self.counts["attempts gone on to"] += 1
-            self._begin(following)
+            self._begin(following, dies=self._chaos.strikes("died_going_on"))
 
     # --- what is checked of a task ---------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from contracts.history import (
     OutputsCarried,
 )
 from contracts.ids import RunKey, iteration_text, read_iteration
+from contracts.interactions import Answer, Responder
 from contracts.messages import ChildOrder, InteractionOrder, LoopOrder, Result, WaitOrder, encode
 from contracts.model import Connection, ConnectionKind, Document, Node, Settings
 from contracts.specs import Catalogue, NodeSpec, Parameter, Port
@@ -34,6 +35,7 @@ from contracts.statuses import (
 from scheduler.core.advance import advance
 from scheduler.core.decision import (
     Admitted,
+    AnswerGiven,
     CallFinished,
     CancelAsked,
     ChildEnded,
@@ -270,10 +272,12 @@ class Engine:
         """Report that a node run wants to wait."""
         return self.report(name, wait=WaitOrder(kind=kind, **order))
 
-    def ask(self, name: str, **order: Any) -> str:
+    def ask(self, name: str, question: dict[str, Any] | None = None, **order: Any) -> str:
         """Report that a node run waits for the answer to a new question, and return its id."""
-        question = InteractionOrder(kind="approval", title="Send it?")
-        decision = self.wait(name, WaitKind.INTERACTION, interaction=question, **order)
+        asked = {"kind": "approval", "title": "Send it?", **(question or {})}
+        decision = self.wait(
+            name, WaitKind.INTERACTION, interaction=InteractionOrder(**asked), **order
+        )
         return decision.opened[0].id
 
     def start_child(
@@ -309,6 +313,20 @@ class Engine:
             data=raw(data),
             by=SOMEBODY,
             **about,
+        )
+        return self.feed(given)
+
+    def answer(self, interaction_id: str, who: str = "ada", **answer: Any) -> Decision:
+        """Let somebody answer a question; an approval, unless the fields say otherwise."""
+        approved = answer.setdefault("approved", True)
+        answer.setdefault("port", {True: "approved", False: "rejected"}.get(approved, "answered"))
+        responder = Responder(id=who, channel="API")
+        said = Answer(responder=responder, responded_at=self.at, **answer)
+        given = AnswerGiven(
+            signal_id=f"answer-{len(self.state.heard)}",
+            interaction_id=interaction_id,
+            answer=said,
+            by=SOMEBODY,
         )
         return self.feed(given)
 
@@ -446,6 +464,8 @@ class Engine:
             assert question.id not in self.open
             assert question.id not in self.closed
             self.open[question.id] = question
+        for change in decision.changed:
+            assert change.id in self.open
         for end in decision.closed:
             del self.open[end.id]
             self.closed[end.id] = end.status

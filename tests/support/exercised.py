@@ -61,6 +61,8 @@ def event_name(event: Event) -> str:
             return f"{event.kind} for good"
         case NodesSkipped(reason=what) | TimerFired(timer=what):
             return f"{event.kind} {what}"
+        case SignalReceived(stays_open=True):
+            return f"{event.kind} open"
         case SignalReceived() if event.node_id is None:
             return f"{event.kind} kept"
         case _:

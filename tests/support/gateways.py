@@ -28,14 +28,18 @@ from contracts.history import (
     SignalReceived,
     encode_data,
 )
+from contracts.interactions import Answer, decided
 from contracts.messages import (
     CancelExecution,
     CommandAnswer,
     EndChild,
     EndWait,
+    LinesTold,
     PauseExecution,
+    Respond,
     SendSignal,
     StartExecution,
+    TaskInLine,
     UnpauseExecution,
 )
 from contracts.schedules import Calendar
@@ -51,6 +55,7 @@ from gateway.settings import GatewaySettings
 TOKEN = "dev-token-of-these-tests"
 KEYRING = Keyring([("test", b"k" * 32)])
 USER = "019a0000-0000-7000-8000-0000000000aa"
+SCHEDULER = "scheduler-1"
 STRANGER = "019a0000-0000-7000-8000-0000000000bb"
 
 CALENDAR = Calendar(read_cron)
@@ -64,7 +69,7 @@ HELLO: dict[str, Any] = {
     "connections": [{"from": "start", "to": "hello"}],
 }
 
-Wish = PauseExecution | UnpauseExecution | SendSignal | EndWait
+Wish = PauseExecution | UnpauseExecution | SendSignal | EndWait | Respond
 """What the gateway may ask of a scheduler, besides starting and canceling."""
 
 _STATUS_AFTER = {
@@ -167,6 +172,7 @@ class SchedulerStandIn:
         self.cancels: asyncio.Queue[CancelExecution] = asyncio.Queue()
         self.on_start: Callable[[StartExecution], Awaitable[None]] | None = None
         self.on_cancel: Callable[[CancelExecution], Awaitable[None]] = self.cancel
+        self.in_line: tuple[TaskInLine, ...] = ()
         self.wishes: asyncio.Queue[Wish] = asyncio.Queue()
         self.on_wish: Callable[[Wish], Awaitable[None]] = self.obey
 
@@ -174,13 +180,18 @@ class SchedulerStandIn:
         self._session = await AdvanceSession.open(self._store)
         subject = f"{subjects.INBOX_PREFIX}.*.command.>"
         self._subscription = await self._bus.subscribe(subject, self._receive)
+        self._asked = await self._bus.subscribe(subjects.lines(SCHEDULER), self._tell_lines)
         await self._bus.flush()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._subscription.unsubscribe()
+        await self._asked.unsubscribe()
         assert self._session is not None
         await self._session.close()
+
+    async def _tell_lines(self, message: CoreMessage) -> None:
+        await message.respond(messages.encode(LinesTold(SCHEDULER, self.in_line)))
 
     async def _receive(self, message: CoreMessage) -> None:
         command = messages.decode_command(message.data)
@@ -210,29 +221,47 @@ class SchedulerStandIn:
                 )
                 await self.record(wish.execution_id, signal)
             case EndWait():
-                await self._end_wait(wish, at)
+                await self._end_wait(wish)
+            case Respond():
+                await self._count(wish, at)
             case _:
                 assert_never(wish)
         await self.answer(wish)
 
-    async def _end_wait(self, wish: EndWait, at: datetime) -> None:
+    async def _end_wait(self, wish: EndWait) -> None:
+        signal = SignalReceived(
+            signal_id=wish.signal_id, name=wish.signal, data=wish.data, port=wish.port, by=wish.by
+        )
+        assert wish.node_id is not None
+        await self.record(wish.execution_id, (wish.node_id, signal))
+
+    async def _count(self, wish: Respond, at: datetime) -> None:
+        """Record an answer; the question closes with the one that makes enough of them."""
+        row = await self._store.fetch_row(
+            "select * from interactions where id = $1", wish.interaction_id
+        )
+        assert row is not None
+        assert wish.rules is not None
+        before = msgspec.json.decode(row["answers"], type=tuple[Answer, ...])
+        answers = (*before, wish.answer)
+        outcome = decided(wish.interaction_id, answers, wish.rules.quorum, wish.rules.value)
         signal = SignalReceived(
             signal_id=wish.signal_id,
             interaction_id=wish.interaction_id,
-            name=wish.signal,
-            data=wish.data,
-            port=wish.port,
+            answer=wish.answer,
+            stays_open=outcome is None,
+            data=msgspec.Raw(messages.encode(outcome)),
+            port=None if outcome is None else outcome.port,
             by=wish.by,
         )
-        assert self._session is not None
-        question = await self._store.fetch_row(
-            "update interactions set status = 'ANSWERED', closed_at = $2 where id = $1 returning node_id",
+        await self.record(wish.execution_id, (row["node_id"], signal))
+        await self._store.execute(
+            "update interactions set status = $2, closed_at = $3, answers = $4::json where id = $1",
             wish.interaction_id,
-            at,
+            "PENDING" if outcome is None else "ANSWERED",
+            None if outcome is None else at,
+            messages.encode(answers).decode(),
         )
-        node_id = wish.node_id if question is None else question["node_id"]
-        assert node_id is not None
-        await self.record(wish.execution_id, (node_id, signal))
 
     async def answer(self, wish: Wish, code: str | None = None, detail: str | None = None) -> None:
         """Answer a command."""

@@ -63,6 +63,8 @@ CRON: Final = NodeSpec(
         Parameter(name="interval", schema={"type": "number", "minimum": 1}),
         Parameter(name="timezone", schema={"type": "string", "format": "timezone"}),
         choice("catch_up", "LAST", "ALL", "NONE", default="LAST"),
+        choice("overlap", "ALLOW", "SKIP", default="ALLOW"),
+        Parameter(name="data", schema={}),
     ),
 )
 

@@ -15,7 +15,7 @@ import pytest
 from flotilla import documents, samples
 from flotilla.client import ApiProblem, Client
 from tests.support import clients, servers
-from tests.system.test_up import Stack, up
+from tests.system.test_up import Stack, flotilla, up
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -25,6 +25,8 @@ NAMES = (
     "large-orders", "support-answer", "book-invoice", "invoice-received", "ten-thousand",
 )  # fmt: skip
 QUESTION = {"email": "ada@example.org", "question": "Where is my order?"}
+LATE = {"interaction_id": "i", "due_at": "2026-01-01T04:00:00Z"}
+NOBODY_REVIEWS = {"pin_data": {"review": {"ports": {"timeout": LATE}}}}
 
 
 @pytest.fixture(scope="module")
@@ -151,20 +153,6 @@ class TestSupportAnswer:
         sent = {"to": ["ada@example.org"], "subject": "Your question", "text": "On its way"}
         assert execution["output"] == {"send": sent}
 
-    async def test_nobody_having_time_is_a_failure(self, client: Client, shop: str) -> None:
-        late = {"interaction_id": "i", "due_at": "2026-01-01T04:00:00Z"}
-        pinned = document("support-answer", shop) | {
-            "pin_data": {"review": {"ports": {"timeout": late}}}
-        }
-        workflow = await client.post("/v1/workflows", pinned)
-
-        execution_id = await clients.execute(client, workflow["id"], QUESTION)
-        execution = await clients.ended(client, execution_id)
-
-        assert execution["status"] == "ERROR"
-        assert execution["failure"]["code"] == "no_review"
-        assert execution["failure"]["message"].endswith("until 2026-01-01T04:00:00Z")
-
     async def test_a_question_without_its_fields_is_refused(
         self, client: Client, workflows: dict[str, str]
     ) -> None:
@@ -232,3 +220,97 @@ async def test_ten_thousand_iterations_give_exactly_their_results(
     assert answer == {
         "check": {"count": 10_000, "failed": 0, "sum": 99_990_000, "exact": True},
     }
+
+
+class TestByFlotillaRun:
+    """The flows once more, as a user tries them: one command takes the file, runs it, and prints its output."""
+
+    @pytest.mark.parametrize(
+        ("order_id", "leaf"),
+        [
+            (6, {"notify": {"channel": "#orders", "text": "Order A-6: 1200 EUR"}}),
+            (5, {"count": {"key": "small_orders", "by": 1, "order": "A-5"}}),
+        ],
+        ids=["large", "small"],
+    )
+    def test_an_order_goes_the_way_of_its_size(
+        self, stack: Stack, shop: str, tmp_path: Path, order_id: int, leaf: Any
+    ) -> None:
+        file = written("large-orders", shop, tmp_path)
+
+        done = flotilla_run(stack, file, {"body": {"order_id": order_id}})
+
+        assert done == (0, leaf)
+
+    def test_the_report_need_not_wait_for_the_night(
+        self, stack: Stack, shop: str, tmp_path: Path
+    ) -> None:
+        code, output = flotilla_run(stack, written("site-report", shop, tmp_path), {})
+
+        assert code == 0
+        report = output["report"]
+        assert report["title"] == "2 of 7 down"
+        assert (report["metadata"]["sites"], report["metadata"]["down"]) == (7, 2)
+        assert json.loads(report["content"]) == report["metadata"]
+
+    async def test_an_answer_waits_for_a_person_and_is_sent_as_edited(
+        self, stack: Stack, client: Client, shop: str, tmp_path: Path
+    ) -> None:
+        file = written("support-answer", shop, tmp_path)
+        started = flotilla(stack.folder, "run", file, "--input", json.dumps(QUESTION))
+        assert started.returncode == 0, started.stderr
+        execution_id = json.loads(started.stdout)["id"]
+        await clients.until(client, execution_id, "node_waiting")
+        (asked,) = (await client.get("/v1/interactions", {"execution_id": execution_id}))["items"]
+        answer = {"approved": True, "value": {"text": "It is here"}}
+        await client.post(f"/v1/interactions/{asked['id']}/respond", answer)
+
+        watched = flotilla(stack.folder, "executions", "watch", execution_id)
+
+        assert watched.returncode == 0, watched.stderr
+        sent = {"to": ["ada@example.org"], "subject": "Your question", "text": "It is here"}
+        assert json.loads(watched.stdout) == {"send": sent}
+
+    def test_an_answer_that_nobody_reviews_in_time_fails(
+        self, stack: Stack, shop: str, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "late.json"
+        file.write_text(json.dumps(document("support-answer", shop) | NOBODY_REVIEWS))
+
+        done = flotilla(stack.folder, "run", str(file), "--wait", "--input", json.dumps(QUESTION))
+
+        assert done.returncode == 1
+        assert "no_review" in done.stderr
+        assert "nobody reviewed the answer until 2026-01-01T04:00:00Z" in done.stderr
+
+    @pytest.mark.parametrize("invoice", ["INV-4", "INV-3"], ids=["booked", "never booked"])
+    def test_an_invoice_is_booked_by_the_other_workflow_or_a_person_is_told(
+        self, stack: Stack, workflows: dict[str, str], shop: str, tmp_path: Path, invoice: str
+    ) -> None:
+        file = written("invoice-received", shop, tmp_path)
+        lines = [{"sku": "x1", "quantity": 4, "price": 20}]
+
+        code, output = flotilla_run(stack, file, {"data": {"id": invoice, "lines": lines}})
+
+        assert code == 0
+        if invoice == "INV-4":
+            booked = {"invoice": "INV-4", "total": 80, "booking": "INV-4/1"}
+            assert output == {"book": booked}
+        else:
+            assert output["alert"]["to"] == "finance@example.com"
+            assert output["alert"]["message"].endswith("(after 4 attempts)")
+
+
+def written(name: str, shop: str, folder: Path) -> str:
+    """Write an example with the address of the shop of these tests, and return the file's path."""
+    text = (EXAMPLES / f"{name}.yaml").read_text().replace(SHOP, shop)
+    file = folder / f"{name}.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def flotilla_run(stack: Stack, file: str, value: Any) -> tuple[int, Any]:
+    """Run a file to its end with the command line, and return the exit code and the output."""
+    done = flotilla(stack.folder, "run", file, "--wait", "--input", json.dumps(value))
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)

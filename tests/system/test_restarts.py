@@ -51,6 +51,9 @@ nodes:
     retry_policy: {max_tries: 2, wait_between_tries: 6, jitter: false}
   - {id: child, type: FLOW.SUB_WORKFLOW, parameters: {workflow_id: Late child, input: {number: 21}}}
   - {id: review, type: HUMAN_IN_THE_LOOP.APP, parameters: {message: Shall we go on?}}
+  - id: remind
+    type: HUMAN_IN_THE_LOOP.APP
+    parameters: {message: Still there?, reminders: [16]}
 connections:
   - {from: start, to: short}
   - {from: start, to: long}
@@ -64,8 +67,9 @@ connections:
   - {from: start, to: closed}
   - {from: start, to: child}
   - {from: start, to: review}
+  - {from: start, to: remind}
 """
-WAITS = 10  # short, long, pause four times, before, go, child, review
+WAITS = 11  # short, long, pause four times, before, go, child, review, remind
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -74,6 +78,7 @@ class Scene(msgspec.Struct, frozen=True):
     execution: Any
     history: list[dict[str, Any]]
     children: list[dict[str, Any]]
+    interactions: dict[str, Any]
     world: HttpStub
 
     def runs(self, kind: str, *facts: str) -> Counter[tuple[Any, ...]]:
@@ -123,7 +128,9 @@ async def play(folder: Path, world: HttpStub) -> Scene:
             history = await clients.history(client, execution_id)
             query = {"parent_execution_id": execution_id}
             children = (await client.get("/v1/executions", query))["items"]
-            return Scene(execution, history, children, world)
+            asked = (await client.get("/v1/interactions", {"execution_id": execution_id}))["items"]
+            interactions = {each["node_id"]: each for each in asked}
+            return Scene(execution, history, children, interactions, world)
 
 
 def connected(stack: Stack) -> Client:
@@ -145,8 +152,10 @@ async def answer(client: Client, execution_id: str) -> None:
     """Give the execution what it cannot have by waiting."""
     await client.post(f"/v1/executions/{execution_id}/signal", {"name": "go", "data": 7})
     query = {"execution_id": execution_id}
-    (asked,) = (await client.get("/v1/interactions", query))["items"]
-    await client.post(f"/v1/interactions/{asked['id']}/respond", {"approved": True})
+    # One wait is that for the early signal, the other goes on after the reminder.
+    await clients.until(client, execution_id, "node_waiting", WAITS + 2)
+    for each in (await client.get("/v1/interactions", query))["items"]:
+        await client.post(f"/v1/interactions/{each['id']}/respond", {"approved": True})
 
 
 def read(text: str) -> Any:
@@ -170,6 +179,7 @@ def test_it_ends_well_with_what_it_waited_for(scene: Scene) -> None:
     assert output["each"]["results"] == [0, 1, 2, 3]
     assert output["child"] == 42
     assert output["review"]["approved"] is True
+    assert output["remind"]["approved"] is True
     signals = {name: output[name]["signal"]["data"] for name in ("kept", "go")}
     assert signals == {"kept": "kept", "go": 7}
 
@@ -177,8 +187,21 @@ def test_it_ends_well_with_what_it_waited_for(scene: Scene) -> None:
 def test_each_timer_fired_once(scene: Scene) -> None:
     waits = {("short", "WAIT"), ("long", "WAIT"), ("before", "WAIT"), ("closed", "RETRY")}
     pauses = {("pause", index, "WAIT") for index in range(4)}
+    looks = {("remind", "REMINDER")}
 
-    assert scene.runs("timer_fired", "timer") == dict.fromkeys(waits | pauses, 1)
+    assert scene.runs("timer_fired", "timer") == dict.fromkeys(waits | pauses | looks, 1)
+
+
+def test_people_were_reminded_and_answered_once(scene: Scene) -> None:
+    asked = scene.interactions
+
+    assert {name: each["status"] for name, each in asked.items()} == {
+        "review": "ANSWERED",
+        "remind": "ANSWERED",
+    }
+    assert (asked["review"]["reminders"], asked["remind"]["reminders"]) == (0, 1)
+    answers = [each["node_id"] for each in scene.history if "answer" in each["data"]]
+    assert sorted(answers) == ["remind", "review"]
 
 
 def test_no_timer_fired_before_its_time(scene: Scene) -> None:

@@ -384,6 +384,19 @@ def test_a_port_that_is_taken_is_passed_over() -> None:
         assert flotilla(parent / "two", "run", SAMPLE, "--wait").returncode == 0
 
 
+def test_two_schedulers_are_started_if_they_are_asked_for_and_both_are_stopped() -> None:
+    with servers.server_folder() as parent, up(parent / "data", SCHEDULERS="2") as stack:
+        assert len({stack.pid_of("scheduler"), stack.pid_of("scheduler-2")}) == 2
+        assert flotilla(parent / "data", "run", SAMPLE, "--wait").returncode == 0
+        stack.signal(signal.SIGINT)
+        assert stack.wait() == 0
+
+    stopped = [json.loads(line) for line in stack.lines if '"event":"process_stopped"' in line]
+    assert {each["process"]: each["exit_code"] for each in stopped} == dict.fromkeys(
+        ("gateway", "worker", "scheduler", "scheduler-2"), 0
+    )
+
+
 def test_one_trace_spans_request_attempts_and_calls() -> None:
     collector = HttpStub()
     collector.on("POST", "/v1/traces", Answer(200, b"", "application/x-protobuf"))

@@ -1,12 +1,10 @@
 """Questions to people: listed newest first, each to its own user, and answers that are noted one after the other."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from contracts.interactions import Answer, Responder
 from db import interactions, users
 from db.interactions import InteractionFilters
 from db.store import Store
@@ -14,16 +12,6 @@ from tests.component.db.builders import START, Ids
 from tests.support.questions import ask
 
 pytestmark = pytest.mark.component
-
-
-def said(who: str) -> Answer:
-    """Return an approval."""
-    return Answer(
-        port="approved",
-        approved=True,
-        responder=Responder(id=who, channel="API"),
-        responded_at=START,
-    )
 
 
 async def test_a_question_has_all_that_is_asked(store: Store, ids: Ids, user_id: str) -> None:
@@ -48,6 +36,7 @@ async def test_a_question_has_all_that_is_asked(store: Store, ids: Ids, user_id:
     assert row.is_pending
     assert row.answers_read == ()
     assert row.due_at == START
+    assert (row.reminders, row.reminded_at, row.escalated_at) == (0, None, None)
     assert row.closed_at is None
 
 
@@ -74,29 +63,31 @@ async def test_questions_are_listed_by_filters(store: Store, ids: Ids, user_id: 
     assert await interactions.get(store, user_id, foreign) is None
 
 
-async def test_who_answers_at_once_answers_one_after_the_other(
-    store: Store, ids: Ids, user_id: str
+@pytest.mark.parametrize("named", ["ada@example.org", "ADA@Example.org"])
+async def test_who_is_named_finds_the_questions_of_others(
+    store: Store, ids: Ids, user_id: str, named: str
 ) -> None:
-    question = await ask(store, user_id)
+    ada = (await users.ensure(store, ids.new(), "Ada@example.org", "Ada")).id
+    own = await ask(store, ada)
+    by_address = await ask(store, user_id, approvers=["bob@example.org", named])
+    by_id = await ask(store, user_id, approvers=[ada.upper()])
+    of_bob = await ask(store, user_id, approvers=["bob@example.org"])
+    names = await interactions.names(store, ada)
 
-    async def answer(who: str) -> None:
-        async with store.transaction() as session:
-            row = await interactions.lock(session, user_id, question)
-            assert row is not None
-            await interactions.note_answers(session, question, (*row.answers_read, said(who)))
+    async def found(limit: int, after: str | None = None) -> list[str]:
+        filters = InteractionFilters(status=("PENDING",))
+        rows, _ = await interactions.page(store, ada, filters, limit, after, names)
+        return [row.id for row in rows]
 
-    await asyncio.gather(answer("ada"), answer("bob"), answer("eve"))
+    assert names == (ada, "ada@example.org")
+    assert await found(10) == [by_id, by_address, own]
+    assert await found(1, by_id) == [by_address]
+    assert await interactions.get(store, ada, by_address, names) is not None
+    assert await interactions.get(store, ada, of_bob, names) is None
+    assert await interactions.get(store, ada, by_address) is None
 
-    row = await interactions.get(store, user_id, question)
-    assert row is not None
-    assert {each.responder.id for each in row.answers_read} == {"ada", "bob", "eve"}
-    assert row.answers_read[0] == said(row.answers_read[0].responder.id or "")
 
+async def test_somebody_unknown_is_named_by_his_id_alone(store: Store, ids: Ids) -> None:
+    nobody = ids.new()
 
-async def test_nobody_locks_the_question_of_another_user(
-    store: Store, ids: Ids, user_id: str
-) -> None:
-    question = await ask(store, user_id)
-
-    async with store.transaction() as session:
-        assert await interactions.lock(session, ids.new(), question) is None
+    assert await interactions.names(store, nobody) == (nobody,)

@@ -1,5 +1,6 @@
 """The simulated database does what PostgreSQL does: the same statements, drawn by a seed, with the same answers."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from contracts.history import ExecutionCreated, Slot, encode_data
 from contracts.ids import PARTITIONS
 from contracts.statuses import TERMINAL_EXECUTION, Mode
 from db import advances, executions, families, slots
-from db.advances import Advance, AdvanceSession, ChildRow, ClosingRow, InteractionRow
+from db.advances import Advance, AdvanceSession, ChangeRow, ChildRow, InteractionRow
 from db.executions import NewExecution
 from db.store import Store
 from tests.component.db import builders
@@ -33,13 +34,14 @@ STEPS = 120
 KEY = "key"
 SLOT = Slot(limit=3, key=KEY)
 KEYS = ("a", "b", "c")
+ANSWER = msgspec.Raw(b'{"data":1}')
 
 
-class PromptStore(SimulatedStore):
-    """A simulated store that answers at once."""
-
-    async def pass_time(self) -> None:
-        """Let none pass."""
+def at_once(_: float) -> asyncio.Future[None]:
+    """Let no time pass."""
+    passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    passed.set_result(None)
+    return passed
 
 
 class Twins:
@@ -51,7 +53,7 @@ class Twins:
         self.database = Database(lambda: 0.0)
         self._stores: tuple[Store, ...] = (
             store,
-            PromptStore(self.database, Chaos(0), Process("only"), lambda: None),
+            SimulatedStore(self.database, Chaos(0), Process("only"), lambda: None, at_once),
         )
         self._sessions = (session, AdvanceSession(self._stores[1]))
         self.execution_ids: list[str] = []
@@ -189,7 +191,7 @@ class Drawing:
             children=[self._child(execution_id)] if chance.random() < 0.3 else [],
             released=released,
             given_up=given_up,
-            closed=self._closings(execution_id),
+            changed=self._changes(execution_id),
             opened=[self._question(execution_id)] if chance.random() < 0.2 else [],
         )
 
@@ -226,6 +228,7 @@ class Drawing:
     def _question(self, execution_id: str) -> InteractionRow:
         question_id = self._twins.ids.new()
         self._questions.setdefault(execution_id, []).append(question_id)
+        is_answered = self._chance.random() < 0.3
         return InteractionRow(
             id=question_id,
             user_id=self._twins.of.user_id,
@@ -242,18 +245,28 @@ class Drawing:
             rejections_required=1,
             channel="APP",
             priority="normal",
-            status="PENDING",
+            status="ANSWERED" if is_answered else "PENDING",
+            answers=(msgspec.Raw(b'{"data":2}'),) if is_answered else (),
             at=START,
         )
 
-    def _closings(self, execution_id: str) -> list[ClosingRow]:
+    def _changes(self, execution_id: str) -> list[ChangeRow]:
         asked = self._questions.get(execution_id)
         if not asked or self._chance.random() < 0.5:
             return []
-        status = self._chance.choice(("ANSWERED", "TIMED_OUT", "CANCELED"))
-        answer = msgspec.Raw(b'{"data":1}') if status == "ANSWERED" else msgspec.UNSET
-        question_id = self._chance.choice(asked)
-        return [ClosingRow(by=execution_id, id=question_id, status=status, at=START, answer=answer)]
+        status = self._chance.choice(("ANSWERED", "TIMED_OUT", "CANCELED", None))
+        counts = self._chance.random() < 0.5
+        change = ChangeRow(
+            by=execution_id,
+            id=self._chance.choice(asked),
+            status=status,
+            at=START,
+            answer=ANSWER if status == "ANSWERED" and not counts else msgspec.UNSET,
+            answers=msgspec.Raw(b'[{"data":2}]') if counts else msgspec.UNSET,
+            reminders=None if status else 3,
+            approvers=None if status else ("ada@example.org",),
+        )
+        return [change]
 
 
 @pytest.mark.parametrize("seed", range(3))

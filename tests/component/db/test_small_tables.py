@@ -54,19 +54,48 @@ class TestLeases:
         await leases.release(store, "a")
 
         assert await leases.acquire(store, "b", 2, 60) == {0: 2, 1: 2}
-        assert await leases.renew(store, "a", 60) == frozenset()
-        assert await leases.renew(store, "b", 60) == {0, 1}
+        assert await leases.keep(store, "a", first, 60) == frozenset()
+        assert await leases.keep(store, "b", {0: 2, 1: 2}, 60) == {0, 1}
         assert await leases.holders(store) == {"b"}
 
     async def test_a_lease_that_ran_out_can_be_taken_and_until_then_renewed(
         self, store: Store
     ) -> None:
-        await leases.acquire(store, "a", 3, 0)
-        assert await leases.renew(store, "a", 0) == {0, 1, 2}
+        held = await leases.acquire(store, "a", 3, 0)
+        assert await leases.keep(store, "a", held, 0) == {0, 1, 2}
 
         assert set(await leases.acquire(store, "b", None, 60)) == set(range(PARTITIONS))
 
-        assert await leases.renew(store, "a", 60) == frozenset()
+        assert await leases.keep(store, "a", held, 60) == frozenset()
+
+    async def test_who_slept_through_two_changes_of_hands_knows_an_epoch_that_counts_no_more(
+        self, store: Store
+    ) -> None:
+        slept = await leases.acquire(store, "a", 1, 0)
+        await leases.acquire(store, "b", 1, 60)
+        await leases.release(store, "b")
+        again = await leases.acquire(store, "a", 1, 60)
+
+        await leases.hand_back(store, "a", slept)
+
+        assert await leases.keep(store, "a", slept, 60) == frozenset()
+        assert await leases.keep(store, "a", again, 60) == {0}
+        await leases.hand_back(store, "a", again)
+        assert await leases.acquire(store, "c", 1, 60) == {0: again[0] + 1}
+
+    async def test_the_schedulers_at_work_are_told_in_the_order_in_which_they_came(
+        self, store: Store
+    ) -> None:
+        await leases.keep(store, "z", {}, 60)
+        await leases.keep(store, "a", {}, 60)
+        await leases.keep(store, "silent", {}, 0)
+        await leases.acquire(store, "of an older release", 1, 60)
+        await leases.keep(store, "z", {}, 60)
+
+        assert await leases.live(store) == ("of an older release", "z", "a")
+
+        await leases.release(store, "z")
+        assert await leases.live(store) == ("of an older release", "a")
 
     async def test_owners_that_race_never_share(self, store: Store) -> None:
         taken = await asyncio.gather(*(leases.acquire(store, str(n), 8, 60) for n in range(4)))

@@ -14,6 +14,8 @@ from flotilla.embedded.nats import NatsServer
 from gateway.app import GatewayApp, create_app
 from nodes.regex import Re2
 from tests.support import gateways, servers
+from tests.support.engine import ANY, LOOP
+from tests.support.fleets import HUMAN, Fleet, make_known, scheduling, working
 from tests.support.gateways import STRANGER, USER, SchedulerStandIn
 from tests.support.specs import SPECS
 
@@ -79,3 +81,12 @@ async def scheduler(store: Store, engine_nats: str) -> AsyncIterator[SchedulerSt
         SchedulerStandIn(store, bus) as stand_in,
     ):
         yield stand_in
+
+
+@pytest.fixture
+async def fleet(store: Store, database_url: str, engine_nats: str) -> AsyncIterator[Fleet]:
+    """A scheduler, and workers for all node types of these tests."""
+    await make_known(store)
+    fleet = Fleet()
+    async with scheduling(database_url, engine_nats), working(engine_nats, fleet, ANY, LOOP, HUMAN):
+        yield fleet

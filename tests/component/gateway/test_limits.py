@@ -10,8 +10,8 @@ from db import node_types
 from db.store import Store
 from nodes.regex import Re2
 from scheduler.service import SchedulerSettings, run_scheduler
-from tests.component.gateway.test_with_a_scheduler import line
 from tests.support.engine import ANY
+from tests.support.fleets import line
 from tests.support.gateways import CALENDAR, make_execution, make_workflow, refused
 
 pytestmark = pytest.mark.component

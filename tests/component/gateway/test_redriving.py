@@ -16,7 +16,7 @@ from contracts.messages import StartExecution
 from db.dead_letters import DeadLetter
 from db.store import Store
 from gateway import redriving
-from tests.component.gateway.test_with_a_scheduler import Fleet, end_of, fleet
+from tests.support.fleets import Fleet, end_of
 from tests.support.gateways import (
     STRANGER,
     USER,
@@ -25,8 +25,6 @@ from tests.support.gateways import (
     make_workflow,
     refused,
 )
-
-__all__ = ["fleet"]
 
 pytestmark = pytest.mark.component
 

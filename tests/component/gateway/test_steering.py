@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from contracts.history import ExecutionStarted, NodeWaiting, Wait
-from contracts.messages import EndWait, PauseExecution, SendSignal, UnpauseExecution
+from contracts.messages import EndWait, PauseExecution, Respond, SendSignal, UnpauseExecution
 from contracts.statuses import WaitKind
 from db.store import Store
 from gateway.app import create_app
@@ -280,8 +280,8 @@ async def test_a_question_is_answered_by_its_own_rules(
     refused(unclear, 422, "invalid_request", "/approved")
     assert approved.status_code == 200, approved.text
     wish = wish_of(scheduler)
-    assert isinstance(wish, EndWait)
-    assert (wish.interaction_id, wish.port) == (question, "approved")
+    assert isinstance(wish, Respond)
+    assert (wish.interaction_id, wish.answer.port) == (question, "approved")
     row = (await api.get(f"/v1/interactions/{question}")).json()
     assert row["status"] == "ANSWERED"
     assert row["answers"][0]["reason"] == "fine"

@@ -1,120 +1,29 @@
 """Operations on executions with a real scheduler behind the gateway, and workers that do as a test says."""
 
 import asyncio
-import itertools
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from contracts.messages import Task
-from contracts.specs import NodeSpec, Port
+from bus.client import Bus
 from contracts.statuses import WaitKind
-from db import node_types
 from db.store import Store
+from gateway.app import create_app
 from nodes.regex import Re2
-from scheduler.service import SchedulerSettings, run_scheduler
-from tests.support.engine import ANY, LOOP, MANUAL
-from tests.support.gateways import CALENDAR, USER, make_execution, make_workflow, refused
-from tests.support.plain_worker import Outcome, PlainWorker
+from tests.support import gateways
+from tests.support.fleets import FAILS, Fleet, end_of, line, until, waiting_at, waits
+from tests.support.gateways import STRANGER, USER, make_execution, make_workflow, refused
+from tests.support.plain_worker import Outcome
 
 pytestmark = pytest.mark.component
-
-HUMAN = NodeSpec(
-    type="CUSTOM.HUMAN",
-    title="Asks, and yields what was answered",
-    outputs=(Port("main"), Port("approved"), Port("rejected"), Port("timeout")),
-)
-DONE = {"SUCCESS", "ERROR", "CANCELED"}
-
-
-def line(*nodes: str, **fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a document of nodes one after the other; each fails for good at once."""
-    made = [
-        {"id": each, "type": "CUSTOM.ANY", "retry_policy": None, **fields.get(each, {})}
-        for each in nodes
-    ]
-    wires = [{"from": one, "to": other} for one, other in itertools.pairwise(nodes)]
-    return {"name": "Line", "nodes": made, "connections": wires}
-
-
-class Fleet:
-    """Workers whose attempts a test decides: by node, one outcome after the other, then success."""
-
-    def __init__(self) -> None:
-        self.outcomes: dict[str, list[Outcome | Callable[[], Awaitable[Outcome]]]] = {}
-        self.ran: Counter[str] = Counter()
-
-    async def behave(self, node_id: str, task: Task) -> Outcome:
-        """Return the next outcome of a node."""
-        self.ran[node_id] += 1
-        planned = self.outcomes.get(node_id)
-        if not planned:
-            return {"ports": {"main": {"from": node_id, "attempt": task.attempt}}}
-        outcome = planned.pop(0)
-        return await outcome() if callable(outcome) else outcome
-
-
-@pytest.fixture
-async def fleet(store: Store, database_url: str, engine_nats: str) -> AsyncIterator[Fleet]:
-    """A scheduler, and workers for all node types of these tests."""
-    await node_types.store(store, (ANY, LOOP, MANUAL, HUMAN))
-    stop, ready, fleet = asyncio.Event(), asyncio.Event(), Fleet()
-    settings = SchedulerSettings(
-        database_url=database_url, nats_url=engine_nats, default_namespace=USER
-    )
-    run = run_scheduler(settings, regex=Re2(), calendar=CALENDAR, stop=stop, ready=ready)
-    running = asyncio.create_task(run)
-    async with asyncio.timeout(30):
-        await ready.wait()
-    async with AsyncExitStack() as stack:
-        for spec in (ANY, LOOP, HUMAN):
-            worker = PlainWorker(engine_nats, spec.type, fleet.behave)
-            await stack.enter_async_context(worker)
-        yield fleet
-    stop.set()
-    async with asyncio.timeout(30):
-        await running
-
-
-async def until(api: httpx.AsyncClient, path: str, found: Callable[[Any], bool]) -> Any:
-    """Return what is at a path once it is as wanted."""
-    async with asyncio.timeout(20):
-        while True:
-            answer = await api.get(path)
-            assert answer.status_code == 200, answer.text
-            if found(answer.json()):
-                return answer.json()
-
-
-async def end_of(api: httpx.AsyncClient, execution_id: str) -> Any:
-    """Return an execution once it is over."""
-    answer = await api.get(f"/v1/executions/{execution_id}?wait=20")
-    assert answer.json()["status"] in DONE, answer.text
-    return answer.json()
-
-
-async def waiting_at(api: httpx.AsyncClient, execution_id: str, node_id: str) -> Any:
-    """Return a node run once it waits."""
-    path = f"/v1/executions/{execution_id}/node-runs/{node_id}"
-    return await until(api, path, lambda run: run["status"] == "WAITING")
 
 
 async def explained(api: httpx.AsyncClient, execution_id: str) -> list[str]:
     """Return the codes of the causes of where an execution is."""
     answer = await api.get(f"/v1/executions/{execution_id}/explain")
     return [each["code"] for each in answer.json()["causes"]]
-
-
-def waits(kind: WaitKind, **order: Any) -> Outcome:
-    """Return the outcome of an attempt that waits."""
-    return {"wait": {"kind": kind, **order}}
-
-
-FAILS: Outcome = {"failure": {"kind": "ERROR", "code": "broken", "message": "It broke."}}
 
 
 async def test_a_pause_holds_back_what_comes_next(api: httpx.AsyncClient, fleet: Fleet) -> None:
@@ -249,6 +158,65 @@ async def test_a_question_is_answered(api: httpx.AsyncClient, fleet: Fleet) -> N
     assert outcome["interaction_id"] == question
     assert outcome["value"] == {"text": "draft"}
     assert outcome["responder"]["id"] == USER
+
+
+async def test_of_answers_at_once_one_counts(api: httpx.AsyncClient, fleet: Fleet) -> None:
+    _, question = await asked(api, fleet)
+    path = f"/v1/interactions/{question}"
+
+    answers = await asyncio.gather(
+        *(api.post(f"{path}/respond", json={"approved": True, "reason": str(n)}) for n in range(5))
+    )
+
+    assert sorted(each.status_code for each in answers) == [200, 409, 409, 409, 409]
+    (counted,) = (await api.get(path)).json()["answers"]
+    for each in answers:
+        if each.status_code == 409:
+            refused(each, 409, "already_answered")
+            assert each.json()["first_answer"] == counted
+
+
+@pytest.fixture
+async def stranger(store: Store, bus: Bus) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a user who lives in another namespace."""
+    settings = gateways.settings(dev_user_id=STRANGER)
+    app = create_app(settings, store, bus, Re2(), gateways.CALENDAR)
+    async with (
+        gateways.served(app, asyncio.Event()) as address,
+        gateways.client(address) as client,
+    ):
+        yield client
+
+
+async def test_people_of_two_namespaces_decide_together(
+    api: httpx.AsyncClient, stranger: httpx.AsyncClient, fleet: Fleet
+) -> None:
+    quorum = {"approvers": [USER, "EVE@example.com"], "approvals_required": 2, "editable": True}
+    execution_id, question = await asked(api, fleet, **quorum)
+    path = f"/v1/interactions/{question}"
+
+    first = await api.post(f"{path}/respond", json={"approved": True})
+    again = await api.post(f"/v1/executions/{execution_id}/resume", json={"approved": False})
+    (seen,) = (await stranger.get("/v1/interactions?status=PENDING")).json()["items"]
+    edited = await stranger.post(f"{path}/respond", json={"approved": True, "value": "final"})
+    resumed = await api.post(f"/v1/executions/{execution_id}/resume", json={"approved": True})
+    final = await end_of(api, execution_id)
+    history = (await api.get(f"/v1/executions/{execution_id}/history?kind=signal_received")).json()
+
+    assert (first.status_code, first.json()["status"]) == (200, "PENDING"), first.text
+    refused(again, 409, "already_answered")
+    assert again.json()["first_answer"]["approved"] is True
+    assert seen["id"] == question
+    assert (edited.status_code, edited.json()["status"]) == (200, "PENDING"), "it voids the first"
+    assert resumed.status_code == 200, resumed.text
+    assert final["status"] == "SUCCESS"
+    answers = [each["data"]["answer"]["responder"]["id"] for each in history["items"]]
+    assert answers == [USER, STRANGER, USER]
+    outcome = final["output"]["a"]
+    assert (outcome["approved"], outcome["value"], len(outcome["answers"])) == (True, "final", 3)
+    for elsewhere in (f"/v1/executions/{execution_id}", f"/v1/executions/{execution_id}/history"):
+        refused(await stranger.get(elsewhere), 404, "not_found")
+    assert (await stranger.get(path)).json()["status"] == "ANSWERED"
 
 
 async def test_a_question_is_answered_by_a_resume(api: httpx.AsyncClient, fleet: Fleet) -> None:

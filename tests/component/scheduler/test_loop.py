@@ -22,7 +22,7 @@ from scheduler.admission import Admission
 from scheduler.assembling import Assembling
 from scheduler.core.decision import Admitted, CancelAsked, Reported
 from scheduler.entries import Entry
-from scheduler.executions import Executions, Plans
+from scheduler.executions import CACHE_BYTES, EXECUTION_BYTES, Executions, Plans
 from scheduler.intake import Intake
 from scheduler.loop import Loop
 from scheduler.slots import Slots
@@ -74,9 +74,9 @@ class MakeLoop(Protocol):
     """Makes loops that share nothing but store and bus."""
 
     def __call__(
-        self, *, limit: int = 1000, session: type[AdvanceSession] = AdvanceSession
+        self, *, limit: int = CACHE_BYTES, session: type[AdvanceSession] = AdvanceSession
     ) -> AbstractAsyncContextManager[Loop]:
-        """Return a loop that holds at most `limit` executions."""
+        """Return a loop that holds executions of about `limit` bytes."""
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def make_loop(installation: Installation) -> MakeLoop:
 
     @asynccontextmanager
     async def make(
-        *, limit: int = 1000, session: type[AdvanceSession] = AdvanceSession
+        *, limit: int = CACHE_BYTES, session: type[AdvanceSession] = AdvanceSession
     ) -> AsyncIterator[Loop]:
         store = installation.store
         opened = await session.open(store)
@@ -184,7 +184,7 @@ async def test_a_full_cache_loses_none_of_the_executions_that_are_asked_for(
     installation: Installation, make_loop: MakeLoop
 ) -> None:
     started = await installation.start(await installation.add(LINE), 3, say=False)
-    async with make_loop(limit=2) as loop:
+    async with make_loop(limit=2 * EXECUTION_BYTES) as loop:
         for each in started:
             await loop.handle([entry(each, Admitted())])
         left, oldest, _ = started
@@ -226,3 +226,38 @@ async def test_after_a_commit_in_doubt_that_happened_its_tasks_are_published(
         await loop.settled()
         assert (await queue_lengths(installation.bus))[ANY].pending == 1
     assert (await installation.row(execution_id)).status == "RUNNING"
+
+
+async def test_what_a_stale_owner_commits_late_loses_and_changes_nothing(
+    installation: Installation, make_loop: MakeLoop
+) -> None:
+    """It slept past its lease with a result in hand, and its successor had the same result delivered meanwhile."""
+    (execution_id,) = await installation.start(await installation.add(LINE), say=False)
+    async with make_loop() as stale, make_loop() as owner:
+        await stale.handle([entry(execution_id, Admitted())])
+        await owner.handle([result(execution_id, "a")])
+        before = await installation.history(execution_id)
+
+        await stale.handle([result(execution_id, "a")])
+
+        await stale.settled()
+        assert stale.counters.conflicts == 1
+        assert stale.counters.refused == {"stale_result": 1}
+        assert await installation.history(execution_id) == before
+
+
+async def test_an_execution_is_read_once_while_it_is_advanced_though_the_cache_is_too_small_for_it(
+    installation: Installation, make_loop: MakeLoop
+) -> None:
+    first, second = await installation.start(await installation.add(LINE), 2, say=False)
+    async with make_loop(limit=1) as loop:
+        await loop.handle([entry(first, Admitted())])
+        await loop.handle([result(first, "a")])
+        await loop.handle([result(first, "b")])
+        assert loop.counters.replays == 1
+
+        await loop.handle([entry(second, Admitted())])
+        await loop.handle([result(first, "c")])
+
+        assert loop.counters.replays == 3
+    assert await successes(installation, first) == ["a", "b", "c"]

@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from bus.errors import BusClosed
+from contracts.history import ExecutionCreated
 from contracts.model import Concurrency, Document, Settings
 from contracts.schedules import Calendar, schedules_of
+from contracts.statuses import Mode
 from contracts.times import rfc3339
-from db import executions, node_types, users, workflows
+from db import executions, node_types, schedules, users, workflows
 from db.errors import StoreUnavailable
 from db.executions import ExecutionFilters, ExecutionRow, NewExecution
 from db.store import Store
@@ -107,6 +109,21 @@ class Scene(msgspec.Struct):
             await executions.history(self.store, row.id, limit=1) for row in await self.rows()
         ]
         return [msgspec.json.decode(history[0].data) for history in histories]
+
+    async def as_new(self, row: ExecutionRow) -> NewExecution:
+        """Return an execution as it was created."""
+        (created,) = await executions.history(self.store, row.id, limit=1)
+        schedule = await self.schedule()
+        return NewExecution(
+            id=row.id,
+            user_id=row.user_id,
+            workflow_id=row.workflow_id,
+            version_id=row.version_id,
+            mode=Mode.TRIGGER,
+            created=msgspec.json.decode(created.data, type=ExecutionCreated),
+            at=await self.now(),
+            schedule_id=str(schedule["id"]),
+        )
 
     async def end(self, status: str) -> None:
         await self.store.execute("update workflow_executions set status = $1", status)
@@ -292,6 +309,89 @@ async def test_one_that_does_not_overlap_waits_for_the_end_of_the_one_before(sce
     assert len(await scene.rows()) == 2 + 4
 
 
+async def test_one_that_does_not_overlap_waits_for_whatever_was_started_of_it(scene: Scene) -> None:
+    """The last occurrence is over; an earlier one, or one that somebody asked for, is not."""
+    await scene.publish(document([clock(interval=60, overlap="SKIP")], []))
+    scheduler = scene.scheduler()
+    await scene.set_due()
+    await scheduler.look()
+    (first,) = await scene.rows()
+    by_hand = msgspec.structs.replace(await scene.as_new(first), id=new_id())
+    await executions.create(scene.store, [by_hand])
+    await scene.end("SUCCESS")
+    await scene.store.execute(
+        "update workflow_executions set status = 'WAITING' where id = $1", by_hand.id
+    )
+
+    await scene.set_due()
+    await scheduler.look()
+    skipped = len(await scene.rows())
+    await scene.end("SUCCESS")
+    await scene.set_due()
+    await scheduler.look()
+
+    assert skipped == 2, "what was started by hand is under way"
+    assert len(await scene.rows()) == 3
+
+
+async def test_what_an_earlier_release_started_is_not_overlapped_either(scene: Scene) -> None:
+    await scene.publish(document([clock(interval=60, overlap="SKIP")], []))
+    await scene.set_due()
+    await scene.scheduler().look()
+    await scene.store.execute("update workflow_executions set schedule_id = null")
+
+    await scene.set_due()
+    await scene.scheduler().look()
+
+    assert len(await scene.rows()) == 1
+
+
+async def test_a_paused_schedule_starts_nothing_and_begins_anew(scene: Scene) -> None:
+    await scene.publish(document([clock(interval=60, catch_up="ALL")], []))
+    schedule_id = str((await scene.schedule())["id"])
+    await schedules.pause(scene.store, scene.user_id, schedule_id)
+    await scene.set_due(ago=LONG_AGO)
+
+    await scene.scheduler().look()
+    assert await scene.rows() == []
+    await schedules.pause(scene.store, scene.user_id, schedule_id)
+    await schedules.resume(scene.store, new_id(), schedule_id)
+    assert (await scene.schedule())["paused"] is True, "it is somebody else's"
+    before = await scene.now()
+    await schedules.resume(scene.store, scene.user_id, schedule_id)
+    await scene.scheduler().look()
+
+    assert await scene.rows() == [], "what passed meanwhile is not caught up with"
+    resumed = await scene.schedule()
+    assert resumed["paused"] is False
+    assert resumed["next_at"] >= before + timedelta(seconds=60)
+    await schedules.resume(scene.store, scene.user_id, schedule_id)
+    assert (await scene.schedule())["next_at"] == resumed["next_at"], "it was not paused"
+
+
+async def test_occurrences_start_once_while_a_schedule_is_paused_and_resumed(scene: Scene) -> None:
+    await scene.publish(document([clock(interval=1, catch_up="ALL", max_catch_up=10)], []))
+    schedule_id = str((await scene.schedule())["id"])
+
+    async def steer() -> None:
+        for _ in range(20):
+            await schedules.pause(scene.store, scene.user_id, schedule_id)
+            await schedules.resume(scene.store, scene.user_id, schedule_id)
+            await scene.set_due(ago=timedelta(seconds=5))
+
+    async def look() -> None:
+        scheduler = scene.scheduler()
+        for _ in range(20):
+            await scheduler.look()
+
+    await asyncio.gather(steer(), look(), look())
+
+    instants = scheduled(await scene.created())
+    assert instants
+    assert len(instants) == len(set(instants))
+    assert len(scene.said) == len(set(scene.said)) == len(instants)
+
+
 async def test_a_workflow_that_is_not_active_starts_nothing_and_begins_anew(scene: Scene) -> None:
     workflow_id = await scene.publish(document([clock(interval=60)], []))
     await scene.set_due(ago=LONG_AGO)
@@ -445,6 +545,21 @@ async def test_a_concurrency_limit_holds_for_what_a_schedule_starts(scene: Scene
 
     (created,) = await scene.created()
     assert created["slot"] == {"limit": 1, "key": "Ada", "on_limit": "QUEUE"}
+
+
+async def test_a_key_that_fails_is_told_by_the_execution(scene: Scene) -> None:
+    settings = Settings(concurrency=Concurrency(limit=1, key="input.data.who"))
+    await scene.publish(document([clock()], [], settings))
+    await scene.set_due(ago=timedelta(hours=1))
+    scheduler = scene.scheduler()
+
+    await scheduler.look()
+
+    (created,) = await scene.created()
+    assert "slot" not in created
+    assert created["cannot_start"]["kind"] == "INVALID_EXPRESSION"
+    assert "settings.concurrency.key" in created["cannot_start"]["message"]
+    assert scheduler.failed == 0
 
 
 async def test_a_running_scheduler_starts_what_is_due(

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from bus import api, provision, tasks
 from bus.client import CoreMessage
+from bus.errors import BusUnavailable
 from bus.publisher import Ack
 from contracts import subjects
 from contracts.expressions.budget import Limits
@@ -22,6 +23,7 @@ from contracts.messages import (
     UnreadableTask,
     decode_announcement,
     decode_heartbeat,
+    decode_held,
     decode_live,
     encode,
 )
@@ -41,7 +43,8 @@ from tests.component.workers.rig import (
 )
 from tests.support.tasks import EXECUTION_ID, task, task_node
 from workers import worker as worker_module
-from workers.held import Stop
+from workers.held import Held, Stop
+from workers.slots import Slots
 from workers.worker import Worker
 
 pytestmark = pytest.mark.component
@@ -232,6 +235,29 @@ async def test_a_cancel_of_another_execution_changes_nothing(server: NatsServer,
         gate.open.set()
 
         assert isinstance(await rig.report(), Result)
+
+
+async def test_a_worker_says_what_it_holds_of_an_execution(server: NatsServer, rig: Rig) -> None:
+    gate = Gate()
+    other = subjects.attempts(EXECUTION_ID.replace("0001", "0009"))
+
+    async with working(server.url, gate.handler()):
+        for node_id in ("n1", "n2"):
+            await rig.send(node_id)
+            await rig.next(gate.started)
+        told = decode_held((await rig.bus.request(subjects.attempts(EXECUTION_ID), b"")).data)
+        with pytest.raises(BusUnavailable):
+            await rig.bus.request(other, b"", within=timedelta(seconds=0.1))
+        gate.open.set()
+        for _ in range(2):
+            await rig.report()
+
+    assert told.worker_id == "w1"
+    assert {(each.node_id, each.iteration, each.attempt) for each in told.attempts} == {
+        ("n1", (), 1),
+        ("n2", (), 1),
+    }
+    assert all(each.seconds is not None and each.seconds >= 0 for each in told.attempts)
 
 
 async def test_a_drain_lets_running_attempts_finish_and_hands_back_the_rest(
@@ -474,3 +500,34 @@ async def test_a_cancel_before_the_first_step_of_an_attempt_gives_its_slot_back(
 
         assert context.node.id == "second"
         await until(lambda: is_empty(rig))
+
+
+async def test_a_worker_that_holds_nothing_looks_at_nothing(
+    server: NatsServer, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "TICK_SECONDS", 0)
+    monkeypatch.setattr(worker_module, "HEARTBEAT_SECONDS", 0.01)
+    looks = 0
+
+    class Counting(Slots[Held]):
+        def may_ask_again(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return super().may_ask_again()
+
+    monkeypatch.setattr(worker_module, "Slots", Counting)
+    beats: asyncio.Queue[CoreMessage] = asyncio.Queue()
+    await rig.bus.subscribe(f"{subjects.HEARTBEAT_PREFIX}.*", beats.put)
+    gate = Gate()
+    async with working(server.url, gate.handler()):
+        await rig.send()
+        await rig.next(gate.started)
+        gate.open.set()
+        await rig.report()
+        await until(lambda: is_empty(rig))
+        seen = looks
+        assert seen > 0
+        for _ in range(10):
+            await rig.next(beats)
+
+        assert looks <= seen + 2
