@@ -12,7 +12,6 @@ import msgspec
 
 from contracts.execution.plan import Plan
 from contracts.execution.state import ExecutionState, NodeRun
-from contracts.history import Wait
 from contracts.ids import RunKey, iteration_text
 from contracts.messages import encode
 from contracts.statuses import (
@@ -20,10 +19,9 @@ from contracts.statuses import (
     TERMINAL_NODE_RUN,
     NodeRunStatus,
     TimerKind,
-    WaitKind,
 )
 from contracts.subjects import TaskAddress
-from scheduler.core import tasks
+from scheduler.core import tasks, waiting
 from scheduler.core.advance import EXECUTION_TIMEOUT_KEY
 from scheduler.core.step import join_timer_key, wait_timer_key
 
@@ -242,20 +240,11 @@ def timers_of(plan: Plan, state: ExecutionState) -> dict[str, RunKey | None]:
         if run.retry_at is not None and key not in state.held:
             needed[wait_timer_key(key, run.attempt, TimerKind.RETRY)] = key
         elif key in state.waits and run.wait is not None:
-            needed |= dict.fromkeys(_keys_of_wait(key, run.attempt, run.wait), key)
+            timers = waiting.timers_of(key, run.attempt, run.wait)
+            needed |= {timer.key: key for timer in timers}
         elif _joins_late(plan, key, run) and key not in state.held:
             needed[join_timer_key(key)] = key
     return needed
-
-
-def _keys_of_wait(key: RunKey, attempt: int, wait: Wait) -> Iterator[str]:
-    if wait.kind is WaitKind.CHILD:
-        return
-    if wait.due_at is not None:
-        kind = TimerKind.WAIT if wait.kind is WaitKind.TIMER else TimerKind.DUE
-        yield wait_timer_key(key, attempt, kind)
-    if wait.check_at is not None:
-        yield wait_timer_key(key, attempt, TimerKind.CHECK)
 
 
 def _timer_problems(plan: Plan, state: ExecutionState, stored: Stored) -> Iterator[Suspicion]:
@@ -269,10 +258,10 @@ def _timer_problems(plan: Plan, state: ExecutionState, stored: Stored) -> Iterat
 
 
 def _question_problems(state: ExecutionState, stored: Stored) -> Iterator[Suspicion]:
-    for question, key in state.questions.items():
+    for question, is_open in state.questions.items():
         if question not in stored.questions:
-            message = f"node {named(key)} waits for question {question}, which is not open"
-            yield Suspicion("interaction", message, key)
+            message = f"node {named(is_open.key)} waits for question {question}, which is not open"
+            yield Suspicion("interaction", message, is_open.key)
     for question in sorted(stored.questions - state.questions.keys()):
         yield Suspicion("interaction", f"question {question} is open, and nobody waits for it")
 

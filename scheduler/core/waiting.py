@@ -89,10 +89,10 @@ def suspend(
     attempt = run.attempt
     step.record(waiting, key, attempt)
     if key in step.state.waits:  # else what it waits for came before
-        step.timers.extend(_timers_of(key, attempt, wait))
+        step.timers.extend(timers_of(key, attempt, wait))
 
 
-def _timers_of(key: RunKey, attempt: int, wait: Wait) -> Iterator[Timer]:
+def timers_of(key: RunKey, attempt: int, wait: Wait) -> Iterator[Timer]:
     """Yield the timers of a wait. A child has none: it ends by itself, and has a timeout of its own."""
     if wait.kind is WaitKind.CHILD:
         return
@@ -320,7 +320,7 @@ def receive(step: Step, key: RunKey | None, signal: SignalReceived) -> None:
 
 def _clear(step: Step, key: RunKey, attempt: int) -> None:
     wait = waits.wait_of(step.state, key)
-    step.cleared.extend(timer.key for timer in _timers_of(key, attempt, wait))
+    step.cleared.extend(timer.key for timer in timers_of(key, attempt, wait))
 
 
 # --- timers --------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def wait_due(step: Step, key: RunKey, run: NodeRun, due: TimerDue, kind: TimerKi
     if key not in step.state.waits:
         return refuse("stale_timer", due.key)
     wait = waits.wait_of(step.state, key)
-    timers = [timer.key for timer in _timers_of(key, run.attempt, wait)]
+    timers = [timer.key for timer in timers_of(key, run.attempt, wait)]
     if due.key not in timers:
         return refuse("stale_timer", due.key)
     step.cleared.extend(timers)
