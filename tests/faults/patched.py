@@ -191,18 +191,15 @@ def _rewrite(old: str, new: str) -> None:
 def _without_leases() -> None:
     """Let every scheduler believe that it owns every partition."""
     from contracts.ids import PARTITIONS
-    from db import leases
-    from scheduler.partitions import LEASE_S, Partitions
+    from scheduler.partitions import Partitions
 
-    async def renew(self: Partitions) -> None:
-        await leases.renew(self._store, self._owner, LEASE_S)
-        await leases.acquire(self._store, self._owner, None, LEASE_S)
-        if not self.owned:
-            self.owned = frozenset(range(PARTITIONS))
-            await self._changed(self.owned)
-        self._looked.set()
+    async def own(self: Partitions, _: frozenset[int]) -> None:
+        everything = frozenset(range(PARTITIONS))
+        if self.owned != everything:
+            self.owned = everything
+            await self._changed(everything)
 
-    Partitions.renew = renew  # type: ignore[method-assign]
+    Partitions._own = own  # type: ignore[method-assign]
 
 
 def _without_tokens() -> None:
@@ -217,7 +214,7 @@ def _without_sweeper() -> None:
     async def never(self: Sweeper) -> None:
         self._at_once.clear()
 
-    Sweeper._sweep = never  # type: ignore[method-assign]
+    Sweeper.sweep = never  # type: ignore[method-assign]
 
 
 def _without_ack_after_store() -> None:
