@@ -199,7 +199,7 @@ def _without_leases() -> None:
             self.owned = everything
             await self._changed(everything)
 
-    Partitions._own = own  # type: ignore[method-assign]
+    Partitions._own = own  # type: ignore[assignment, method-assign]
 
 
 def _without_tokens() -> None:
