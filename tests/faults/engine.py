@@ -245,7 +245,7 @@ class Engine:
                 )
             finally:
                 await store.close()
-            pids = [int(row["owner"].rpartition("-")[2]) for row in rows]
+            pids = [int(row["owner"].split("-")[-2]) for row in rows]
             for member in self.of_kind("scheduler"):
                 if member.pid in pids:
                     return member
