@@ -33,7 +33,6 @@ from bus.publisher import Ack, Outgoing, Publisher
 from bus.wire import Sendable
 from contracts import subjects
 from contracts.execution.state import ExecutionState
-from contracts.failures import Failure, FailureKind
 from contracts.ids import RunKey
 from contracts.limits import CORE_LIMITS, CoreLimits
 from contracts.messages import (
@@ -41,36 +40,30 @@ from contracts.messages import (
     CommandAnswer,
     PauseNotice,
     Result,
-    Task,
     encode,
 )
-from contracts.payloads import PayloadError
-from contracts.statuses import ExecutionStatus
 from db.advances import AdvanceSession
 from db.errors import CommitInDoubt, StoreUnavailable
 from scheduler import families
 from scheduler.admission import Admission, Waiting
+from scheduler.answers import answer
 from scheduler.assembling import Assembling
-from scheduler.core import tasks
 from scheduler.core.advance import advance
 from scheduler.core.decision import (
-    AS_WISHED,
     EARLY,
     NOTHING,
     Admitted,
     AttemptLost,
-    CancelAsked,
     Decision,
     Reported,
-    Target,
 )
+from scheduler.dispatch import Dispatch
 from scheduler.entries import Entry
 from scheduler.executions import Executions, Live
 from scheduler.intake import Intake
+from scheduler.lookups import Lookups
 from scheduler.pending import Pending, advance_of, creation, event_message
 from scheduler.slots import Slots
-from scheduler.targets import CALLED, ON_FAILURE, Targets
-from scheduler.tokens import Tokens
 from scheduler.values import LargeValues, PayloadsNeeded
 
 log: Final = structlog.get_logger()
@@ -105,12 +98,11 @@ class Loop:
         session: AdvanceSession,
         publisher: Publisher,
         tell: Callable[[Sequence[Sendable]], Awaitable[Mapping[int, BusError]]],
-        tokens: Tokens,
         now: Callable[[], datetime],
-        max_payload: Callable[[], int],
         values: LargeValues,
         assembling: Assembling,
-        targets: Targets,
+        lookups: Lookups,
+        dispatch: Dispatch,
         slots: Slots,
         admission: Admission,
         bury: Callable[[Entry, Exception], None],
@@ -118,7 +110,6 @@ class Loop:
         stream_missing: Callable[[], None],
         timer_set: Callable[[datetime], None],
         unpublished: Callable[[Iterable[str]], None] = lambda _: None,
-        in_segments: bool = True,
         limits: CoreLimits = CORE_LIMITS,
     ) -> None:
         self._intake = intake
@@ -126,12 +117,11 @@ class Loop:
         self._session = session
         self._publisher = publisher
         self._tell = tell
-        self._tokens = tokens
         self._now = now
-        self._max_payload = max_payload
         self._values = values
         self._assembling = assembling
-        self._targets = targets
+        self._lookups = lookups
+        self._dispatch = dispatch
         self._slots = slots
         self._admission = admission
         self._bury = bury
@@ -139,10 +129,8 @@ class Loop:
         self._stream_missing = stream_missing
         self._timer_set = timer_set
         self._unpublished = unpublished
-        self._in_segments = in_segments
         self._limits = limits
         self._following: asyncio.Task[None] | None = None
-        self._heavy: list[tuple[Live, RunKey, Task, int]] = []
         self.counters = Counters()
 
     async def run(self) -> None:
@@ -251,55 +239,8 @@ class Loop:
             live = self._executions.get(entry.execution_id)
             if live is None or live.state.is_terminal:
                 continue
-            given = entry.given
-            is_plain = isinstance(given, Reported) and given.result.ports is not None
-            if not is_plain or live.plan.failure_workflow is not None:
-                await self._look_up_for(entry, live)
-
-    async def _look_up_for(self, entry: Entry, live: Live) -> None:
-        given = entry.given
-        if isinstance(given, Reported):
-            entry.given = given = await self._looked_up(given, live)
-        if live.plan.failure_workflow is not None:
-            created = live.state.created
-            told = msgspec.Raw(
-                encode({"execution_id": live.state.id, "workflow_id": created.workflow_id})
-            )
-            found = await self._find(live, live.plan.failure_workflow, told, ON_FAILURE)
-            if isinstance(found, Failure):
-                log.warning(
-                    "failure_workflow_missing", execution_id=live.state.id, reason=found.message
-                )
-            live.failure_target = found if isinstance(found, Target) else None
-
-    async def _looked_up(self, given: Reported, live: Live) -> Reported:
-        """Return a report with what the core needs to follow it: a child's version, the items of a loop."""
-        result, user_id = given.result, live.state.created.user_id
-        try:
-            if result.loop is not None and result.loop.items is not UNSET:
-                items = await self._values.unwrapped(user_id, result.loop.items)
-                loop = msgspec.structs.replace(result.loop, items=items)
-                return msgspec.structs.replace(
-                    given, result=msgspec.structs.replace(result, loop=loop)
-                )
-            order = None if result.wait is None else result.wait.child
-            if order is not None and given.child is None:
-                value = await self._values.unwrapped(user_id, order.input)
-                child = await self._find(live, order.workflow, value, CALLED)
-                return msgspec.structs.replace(given, child=child)
-        except PayloadError as error:
-            failure = error.failure(result.node_id)
-            failed = msgspec.structs.replace(result, wait=None, loop=None, failure=failure)
-            return msgspec.structs.replace(given, result=failed)
-        return given
-
-    async def _find(
-        self, live: Live, named: str, value: msgspec.Raw, where: str
-    ) -> Target | Failure:
-        user_id = live.state.created.user_id
-        return await self._targets.find(
-            named, of=live.plan, user_id=user_id, value=value, at=self._now(), where=where
-        )
+            if self._lookups.wants(entry, live):
+                await self._lookups.complete(entry, live)
 
     def decide(self, batch: Sequence[Entry]) -> tuple[list[Pending], list[Entry]]:
         """Let the core decide every entry; return what it decided, and entries without execution."""
@@ -401,14 +342,14 @@ class Loop:
             for pending in winners
             for key in pending.tasks
             if self._is_admitted(pending.live, key)
-            and (message := self._task(pending.live, key)) is not None
+            and (message := self._dispatch.message(pending.live, key)) is not None
         ]
-        if self._heavy:
-            outgoing += await self._lightened()
+        if self._dispatch.has_heavy:
+            outgoing += await self._dispatch.lightened()
         outgoing += [message for pending in winners for message in kin(pending)]
         sent = await self._send(outgoing)  # first of all: workers wait for it
         told = [message for pending in winners for message in self._told(pending)]
-        await self._say(told + await self._returned(winners))
+        await self._say(told + await self._dispatch.returned(winners))
         for pending in winners:
             self._leave(pending)
         if sent is not None:
@@ -472,40 +413,6 @@ class Loop:
             )
         )
 
-    def _task(self, live: Live, key: RunKey) -> Outgoing | None:
-        """Return the message of a node run's task; one with too much in it is left to `_lightened`."""
-        task = self._build(live, key)
-        data = encode(task)
-        if self._values.is_heavy(data):
-            self._heavy.append((live, key, task, len(data)))
-            return None
-        return Outgoing(subjects.task(tasks.address(live.plan, live.state, key)), data)
-
-    def _build(self, live: Live, key: RunKey) -> Task:
-        head = tasks.head_of(live.state, key)
-        return tasks.build(
-            live.plan,
-            live.state,
-            key,
-            execution=live.task_execution,
-            token=self._tokens.make(live.state.id, (head.node_id, key[1]), head.attempt),
-            in_segments=self._in_segments,
-        )
-
-    async def _lightened(self) -> list[Outgoing]:
-        """Return tasks with large values apart, or let attempts fail whose tasks are still too large."""
-        heavy, self._heavy = self._heavy, []
-        outgoing = []
-        for live, key, task, size in heavy:
-            user_id = live.state.created.user_id
-            data = encode(await self._values.lightened(user_id, task, size=size))
-            if len(data) > self._max_payload():
-                self._intake.put(too_large(live.state, key, len(data), self._max_payload()))
-            else:
-                subject = subjects.task(tasks.address(live.plan, live.state, key))
-                outgoing.append(Outgoing(subject, data))
-        return outgoing
-
     def _told(self, pending: Pending) -> Iterator[Sendable]:
         """Return what others hear of a commit: live events, that workers are to stop, answers to who asked."""
         state = pending.live.state
@@ -522,26 +429,6 @@ class Loop:
         for entry, decision in pending.entries:
             if entry.reply_to is not None and decision.returned is None and not is_early(decision):
                 yield entry.reply_to, encode(answer(state, entry, decision)), None, ""
-
-    async def _returned(self, winners: Iterable[Pending]) -> list[Sendable]:
-        """Return the answers to workers that were given a segment again: the task that is outstanding there now."""
-        answers: list[Sendable] = []
-        for pending in winners:
-            state = pending.live.state
-            for entry, decision in pending.entries:
-                if entry.reply_to is None or decision.returned is None:
-                    continue
-                if not state.runs[decision.returned].has_task:
-                    continue  # a later input ended it: the worker asks again
-                task = self._build(pending.live, decision.returned)
-                data = encode(task)
-                if self._values.is_heavy(data):
-                    user_id = state.created.user_id
-                    data = encode(await self._values.lightened(user_id, task, size=len(data)))
-                said = answer(state, entry, decision)
-                said = msgspec.structs.replace(said, task=msgspec.Raw(data))
-                answers.append((entry.reply_to, encode(said), None, ""))
-        return answers
 
     def _leave(self, pending: Pending) -> None:
         """Let this process follow a commit: queued tasks go, slots are given on, timers expected, and what is over forgotten."""
@@ -659,28 +546,6 @@ def kin(pending: Pending) -> Iterator[Outgoing]:
         yield families.end_of_orphan(execution_id)
     if pending.events and (news := families.news_for_parent(pending.live.state)) is not None:
         yield news
-
-
-def answer(state: ExecutionState, entry: Entry, decision: Decision) -> CommandAnswer:
-    """Return the answer to a command, as committed. What is so already is no refusal."""
-    code = decision.refused
-    is_canceled = isinstance(entry.given, CancelAsked) and state.status is ExecutionStatus.CANCELED
-    if is_canceled or code in AS_WISHED:
-        code = None
-    return CommandAnswer(state.id, state.status, state.seq, code, decision.detail)
-
-
-def too_large(state: ExecutionState, key: RunKey, size: int, limit: int) -> Entry:
-    """Return the entry that fails an attempt whose task does not fit into a message."""
-    message = (
-        f"the task of node {key[0]!r} has {size} bytes, the limit of one message is {limit}; "
-        "pass on less, or name only the fields that are needed"
-    )
-    failure = Failure(
-        FailureKind.PAYLOAD_TOO_LARGE, "input_too_large", message, {"size": size, "limit": limit}
-    )
-    lost = AttemptLost(key[0], key[1], state.runs[key].attempt, failure)
-    return Entry(execution_id=state.id, given=lost)
 
 
 def _not_acknowledged(error: BusError) -> None:

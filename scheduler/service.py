@@ -43,6 +43,7 @@ from scheduler.assembling import Assembling
 from scheduler.core.decision import Admitted, AttemptLost, Reported
 from scheduler.credentials import CredentialDesk
 from scheduler.dead_letters import Advisories, Letters, letter_of
+from scheduler.dispatch import Dispatch
 from scheduler.entries import Entry
 from scheduler.executions import CACHE_BYTES, Executions, Plans
 from scheduler.families import Families
@@ -50,6 +51,7 @@ from scheduler.fleets import Fleets
 from scheduler.inbox import Inbox
 from scheduler.intake import Intake
 from scheduler.lines import LineDesk
+from scheduler.lookups import Lookups
 from scheduler.loop import Loop
 from scheduler.partitions import Partitions
 from scheduler.payloads import PayloadDesk
@@ -196,12 +198,17 @@ class Scheduler:
             session=session,
             publisher=publisher,
             tell=bus.publish_all,
-            tokens=tokens,
             now=clock.now,
-            max_payload=max_payload,
             values=values,
             assembling=Assembling(regex, values),
-            targets=Targets(store, self._plans, regex),
+            lookups=Lookups(Targets(store, self._plans, regex), values, clock.now),
+            dispatch=Dispatch(
+                intake=self._intake,
+                tokens=tokens,
+                values=values,
+                max_payload=max_payload,
+                in_segments=settings.in_segments,
+            ),
             slots=self._slots,
             admission=self._admission,
             bury=self._bury,
@@ -209,7 +216,6 @@ class Scheduler:
             stream_missing=self._stream_missing.set,
             unpublished=self._sweeper.unpublished,
             timer_set=self._timers.expect,
-            in_segments=settings.in_segments,
             limits=settings.limits,
         )
 

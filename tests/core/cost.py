@@ -3,13 +3,10 @@
 Calls of functions are counted, for they are the same on every machine; the tables have processor time besides.
 """
 
-import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -24,6 +21,7 @@ from contracts.statuses import WaitKind
 from scheduler.core.advance import advance
 from scheduler.core.decision import CallFinished, Decision, Input, Reported
 from tests.core.graphs import LOOP, LOOP_WIRES, graph
+from tests.support import calls
 from tests.support.assembling import input_of, result_of, task_of
 from tests.support.engine import EXECUTION, Engine, raw
 
@@ -105,9 +103,7 @@ def wait_given(engine: Engine, name: str) -> Input:
 
 def calls_of(engine: Engine, given: Input) -> int:
     """Return how many functions one decision calls, with the bytes of the tasks that follow from it."""
-    with _counted() as count:
-        decide(engine, given)
-    return count()
+    return calls.calls_of(lambda: decide(engine, given))
 
 
 def decide(engine: Engine, given: Input) -> Decision:
@@ -118,27 +114,6 @@ def decide(engine: Engine, given: Input) -> Decision:
     for key in decision.dispatched:
         encode(task_of(engine.plan, engine.state, key))
     return decision
-
-
-@contextmanager
-def _counted() -> Iterator[Callable[[], int]]:
-    """Count the calls of Python and C functions within the block."""
-    seen = 0
-
-    def profile(_frame: FrameType, event: str, _what: object) -> None:
-        nonlocal seen
-        if event in ("call", "c_call"):
-            seen += 1
-
-    was_on = gc.isenabled()
-    gc.disable()  # its callbacks would be counted
-    sys.setprofile(profile)
-    try:
-        yield lambda: seen
-    finally:
-        sys.setprofile(None)
-        if was_on:
-            gc.enable()
 
 
 def microseconds(middle: Middle) -> float:
@@ -176,10 +151,8 @@ def stored(engine: Engine) -> Stored:
 def replay_calls(engine: Engine) -> int:
     """Return how many functions a cold replay calls."""
     cold = stored(engine)
-    with _counted() as count:
-        state = cold.replayed()
-    assert state == engine.state
-    return count()
+    assert cold.replayed() == engine.state
+    return calls.calls_of(cold.replayed)
 
 
 def replay_milliseconds(engine: Engine) -> float:

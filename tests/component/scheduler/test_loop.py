@@ -21,9 +21,11 @@ from nodes.regex import Re2
 from scheduler.admission import Admission
 from scheduler.assembling import Assembling
 from scheduler.core.decision import Admitted, CancelAsked, Reported
+from scheduler.dispatch import Dispatch
 from scheduler.entries import Entry
 from scheduler.executions import CACHE_BYTES, EXECUTION_BYTES, Executions, Plans
 from scheduler.intake import Intake
+from scheduler.lookups import Lookups
 from scheduler.loop import Loop
 from scheduler.slots import Slots
 from scheduler.targets import Targets
@@ -102,12 +104,17 @@ async def make_loop(installation: Installation) -> MakeLoop:
             session=opened,
             publisher=installation.publisher,
             tell=installation.bus.publish_all,
-            tokens=Tokens(bytes(32)),
             now=clock.now,
-            max_payload=lambda: installation.bus.max_payload,
             values=values,
             assembling=Assembling(Re2(), values),
-            targets=Targets(store, plans, Re2()),
+            lookups=Lookups(Targets(store, plans, Re2()), values, clock.now),
+            dispatch=Dispatch(
+                intake=intake,
+                tokens=Tokens(bytes(32)),
+                values=values,
+                max_payload=lambda: installation.bus.max_payload,
+                in_segments=True,
+            ),
             slots=Slots(store, intake),
             admission=Admission(slots=lambda _: 0, now=time.monotonic),
             bury=bury,
