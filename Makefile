@@ -40,8 +40,13 @@ imports: setup-dev ## Check the walls between the packages
 types: setup-dev ## Check types (mypy strict)
 	$(BIN)/mypy
 
-test: setup-dev ## Run every test against embedded servers
-	$(BIN)/pytest
+test: setup-dev ## Run every test against embedded servers: those that need none beside the others
+	@told=$$(mktemp); \
+	$(BIN)/pytest -m "not component and not system" > "$$told" 2>&1 & alone=$$!; \
+	$(BIN)/pytest -m "component or system"; servers=$$?; \
+	wait $$alone; alone=$$?; \
+	cat "$$told"; rm -f "$$told"; \
+	exit $$((servers || alone))
 
 test-core: setup-dev ## Run the tests that need no server (seconds)
 	$(BIN)/pytest -m "not component and not system"
