@@ -232,6 +232,7 @@ class AdvanceSession:
                 with errors.translated():
                     for name, text in _COMMITS.items():
                         self._statements[name] = await connection.prepare(text)
+                    await connection.execute(_SQL["end_preparing"])
         except BaseException:
             connection.terminate()
             raise

@@ -165,6 +165,10 @@ ended as (
 )
 select id from winner;
 
+-- name: end_preparing
+-- Stop the clock of the statement timeout, which the driver's way to prepare leaves running until the next statement.
+select 1;
+
 -- name: plan_by_keys
 -- Give the next statement the plan that a session of our own is set up for, where a pooler lends us a session.
 set local enable_seqscan = off;

@@ -24,6 +24,7 @@ from tests.simulator.database import (
 )
 
 _ADVANCES: Final = queries.load("advances")
+END_PREPARING: Final = _ADVANCES["end_preparing"]
 TEXTS: Final = frozenset({_ADVANCES["commit_batch"], _ADVANCES["commit_events"]})
 
 Values = tuple[Any, ...]

@@ -130,6 +130,10 @@ class Connection:
         assert text in commit.TEXTS
         return Prepared(self, text)
 
+    async def execute(self, text: str) -> None:
+        """Run what follows preparing; it changes nothing."""
+        assert text == commit.END_PREPARING
+
     def is_closed(self) -> bool:
         """Whether it is gone."""
         return self._is_closed

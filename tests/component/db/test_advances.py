@@ -11,7 +11,7 @@ import pytest
 from contracts.ids import PARTITIONS, partition_of
 from db import advances, errors, executions, queries
 from db.advances import AdvanceSession
-from db.store import Store
+from db.store import HOT_SESSION, Store
 from tests.component.db import builders
 from tests.component.db.builders import Ids, Version, advance, timer
 from tests.component.db.faults import Proxy, waiting_for_a_lock
@@ -411,6 +411,26 @@ async def test_an_idle_session_connects_anew_after_its_backend_died(
         won = await session.commit([advance(execution_id)])
 
     assert won == {execution_id}
+
+
+async def test_a_session_that_was_idle_for_longer_than_a_statement_may_take_still_commits(
+    store: Store,
+    ids: Ids,
+    workflow: Version,
+    direct: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Preparing starts the clock of the statement timeout; it must not run on until the first commit."""
+    monkeypatch.setitem(HOT_SESSION, "statement_timeout", "50ms")
+    execution_id = ids.new()
+    await builders.started(store, workflow, [execution_id])
+    idle = await AdvanceSession.open(store)
+
+    await direct.execute("select pg_sleep(0.2)")  # the server's own clock passes the timeout
+    won = await idle.commit([advance(execution_id)])
+
+    assert won == {execution_id}
+    await idle.close()
 
 
 async def test_an_empty_batch_costs_nothing(session: AdvanceSession) -> None:
