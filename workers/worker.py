@@ -328,16 +328,14 @@ class Worker:
     async def _attempt(self, held: Held) -> None:
         """Read, run and report, go on as long as the segment does, acknowledge."""
         try:
-            prepared = self._attempts.read(held.message.data)
+            prepared: Prepared | None = self._attempts.read(held.message.data)
+            if prepared is not None and self._may_be_elsewhere(held, prepared):
+                prepared = await self._found(held, prepared)
         except UnreadableTask as error:
             await self._reporter.report_unreadable(held.message, str(error))
             return
-        if self._may_be_elsewhere(held, prepared):
-            following = await self._found(held, prepared)
-        else:
-            following = await self._step(held, prepared)
-        while following is not None:
-            following = await self._step(held, following)
+        while prepared is not None:
+            prepared = await self._step(held, prepared)
 
     async def _step(self, held: Held, prepared: Prepared) -> Prepared | None:
         """Carry one attempt out and report it; return the one to go on with, or acknowledge the task."""
@@ -381,7 +379,10 @@ class Worker:
         held.go_on(address)
 
     async def _found(self, held: Held, prepared: Prepared) -> Prepared | None:
-        """Return the attempt that a segment whose worker was lost had come to; one that is over is acknowledged."""
+        """Return the attempt that a segment whose worker was lost had come to; one that is over is acknowledged.
+
+        Raises UnreadableTask.
+        """
         answer = await self._asker.found(held, prepared, self._node_types)
         if answer is None:
             return None

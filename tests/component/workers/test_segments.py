@@ -19,6 +19,7 @@ from contracts.messages import (
     Result,
     Returned,
     Task,
+    UnreadableTask,
     encode,
 )
 from contracts.subjects import TaskAddress
@@ -31,6 +32,7 @@ from tests.component.workers.rig import (
     Gate,
     NoParameters,
     Rig,
+    task_subject,
     until,
     working,
 )
@@ -229,6 +231,22 @@ async def test_a_task_that_somebody_may_have_had_before_is_gone_on_with_where_it
     assert (found.node_id, found.head) == ("n3", Head("n1", 1))
     assert found.ports is not None
     assert json.loads(bytes(found.ports["main"])) == ["so far", "n3"]
+
+
+async def test_an_answer_that_cannot_be_read_ends_the_task_and_not_the_worker(
+    server: NatsServer, rig: Rig
+) -> None:
+    await rig.send_task(segment("n1", "n2"))
+
+    async with working(server.url, marking()):
+        asked = await rig.report()
+        assert isinstance(asked, Returned)
+        await answer(rig, asked, task=msgspec.Raw(b'{"v":1}'))
+
+        report = await rig.report()
+        assert isinstance(report, UnreadableTask)
+        assert report.subject == task_subject("n1")
+        await until(lambda: is_empty(rig))
 
 
 async def test_a_segment_that_is_over_is_acknowledged_without_a_run(
