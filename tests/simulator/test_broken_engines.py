@@ -10,16 +10,17 @@ import pytest
 from bus.message import Message
 from contracts.execution import fold
 from contracts.execution.plan import PlannedNode
-from contracts.execution.state import LoopRun, NodeRun
+from contracts.execution.state import ExecutionState, LoopRun, NodeRun
 from contracts.execution.transition import Transition
 from contracts.history import Event, NodeStarted, SignalReceived
 from contracts.ids import RunKey, derived_uuid7
+from contracts.messages import Head
 from db import slots
 from db.advances import Advance, AdvanceSession
 from db.errors import CommitInDoubt
 from db.store import Store
 from scheduler.admission import Admission
-from scheduler.core import advance, step, waiting
+from scheduler.core import advance, step, tasks, waiting
 from scheduler.core.decision import Decision, HandlerStarts, refuse
 from scheduler.core.step import Step
 from scheduler.executions import Executions
@@ -221,6 +222,13 @@ def _keeps_places_of_the_dead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Admission, "settle", lambda self, execution_id, is_under_way: None)
 
 
+def _forgets_whose_task_stands_for_a_node(patch: pytest.MonkeyPatch) -> None:
+    def broken(state: ExecutionState, key: RunKey) -> Head:
+        return Head(key[0], state.runs[key].attempt)
+
+    patch.setattr(tasks, "head_of", broken)
+
+
 @pytest.mark.parametrize(
     "break_it",
     [
@@ -253,6 +261,9 @@ def _keeps_places_of_the_dead(patch: pytest.MonkeyPatch) -> None:
         pytest.param(_runs_again_what_was_carried, id="runs what was carried"),
         pytest.param(_lets_nobody_move_up, id="lets nobody in line move up"),
         pytest.param(_keeps_places_of_the_dead, id="keeps places of attempts that are over"),
+        pytest.param(
+            _forgets_whose_task_stands_for_a_node, id="publishes what a worker has gone on to"
+        ),
     ],
 )
 def test_a_broken_engine_is_found(break_it: Break, monkeypatch: pytest.MonkeyPatch) -> None:
