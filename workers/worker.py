@@ -328,9 +328,9 @@ class Worker:
     async def _attempt(self, held: Held) -> None:
         """Read, run and report, go on as long as the segment does, acknowledge."""
         try:
-            prepared: Prepared | None = self._attempts.read(held.message.data)
-            if prepared is not None and self._may_be_elsewhere(held, prepared):
-                prepared = await self._found(held, prepared)
+            told = self._attempts.read(held.message.data)
+            is_elsewhere = self._may_be_elsewhere(held, told)
+            prepared = await self._found(held, told) if is_elsewhere else told
         except UnreadableTask as error:
             await self._reporter.report_unreadable(held.message, str(error))
             return

@@ -10,7 +10,7 @@ Who may follow whom is a matter of the plan alone (`PlannedNode.follows`); wheth
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -30,14 +30,16 @@ def after(plan: Plan, node_id: str) -> Segment | None:
     return plan.segments[node_id]
 
 
-def may_go_on(plan: Plan, node_id: str, ports: object, goes_on: str) -> bool:
+def may_go_on(
+    plan: Plan, node_id: str, ports: Mapping[str, msgspec.Raw] | None, goes_on: str
+) -> bool:
     """Whether a worker may take a node that yielded on these ports for done and go on with that other one."""
     target = plan.nodes.get(goes_on)
     wire = None if target is None else target.follows
     return (
         wire is not None
         and wire.source == node_id
-        and isinstance(ports, dict)
+        and ports is not None
         and list(ports) == [wire.from_port]
     )
 
